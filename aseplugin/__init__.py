@@ -1,0 +1,23 @@
+"""What an ASE user imports: calculators, dynamics and the electrode potential itself.
+
+The public names load on first use (PEP 562), so ``import voltase.aseplugin`` stays free of torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "PEMACE": "voltase.aseplugin.calculators.pemace",
+    "ConstantPotential": "voltase.aseplugin.potentiostat.wrapper",
+    "ConstantPotentialMD": "voltase.aseplugin.potentiostat.dynamics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

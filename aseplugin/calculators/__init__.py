@@ -1,0 +1,1 @@
+"""ASE calculators, one file each; thin wrappers without torch maths of their own."""

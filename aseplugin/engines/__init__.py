@@ -1,0 +1,1 @@
+"""Electronic-structure codes behind one protocol (planned)."""

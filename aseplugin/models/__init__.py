@@ -1,0 +1,1 @@
+"""Torch modules of the potential-dependent force fields; no ASE here."""
