@@ -161,6 +161,11 @@ class Reference:
     ------
     InputError
         If the name is unknown, or a number is missing, out of place or unphysical.
+
+    Examples
+    --------
+    >>> round(Reference.parse("rhe", pH=7).to_absolute(-0.5), 3)
+    3.526
     """
 
     name: str = "SHE"
@@ -305,6 +310,11 @@ def parse_potential(value: object, unit: str = "V") -> float:
     ------
     PotentialError
         For anything else: no number, not finite, a bool, another unit, a reference in the text.
+
+    Examples
+    --------
+    >>> parse_potential("-500 mV")
+    -0.5
     """
     if unit not in _VOLTS:
         raise InputError(f"unit: got {unit!r}, expected 'V' or 'mV'")
@@ -316,10 +326,14 @@ def parse_potential(value: object, unit: str = "V") -> float:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         number = value
     else:
-        raise PotentialError(f"potential: got {value!r}, {_EXPECTED_POTENTIAL}")
-    volts = float(number) * _VOLTS[unit]
+        shown = " ".join(repr(value).split())
+        raise PotentialError(f"potential: got {shown}, {_EXPECTED_POTENTIAL}")
+    try:
+        volts = float(number) * _VOLTS[unit]
+    except OverflowError:
+        volts = math.inf
     if not math.isfinite(volts):
-        raise PotentialError(f"potential: got {value!r}, expected a finite number")
+        raise PotentialError(f"potential: got {number}, expected a finite number")
     return volts
 
 
