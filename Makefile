@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.PHONY: help venv test test-all lint demo clean
+
+help:
+	@echo "make venv      create $(VENV) with the package and its development tools"
+	@echo "make test      run the default test suite"
+	@echo "make test-all  run all tests, also the slow ones and those for a GPU or GPAW"
+	@echo "make lint      run ruff and mypy"
+	@echo "make demo      run a short constant-potential MD into demo/"
+	@echo "make clean     remove everything the targets above created"
+
+venv: $(STAMP)
+
+# The constraints keep pip at the pinned torch, of which a CPU build is enough.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	touch $@
+
+test: $(STAMP)
+	$(BIN)/pytest -m "not slow and not gpu and not gpaw" $(PYTEST_ARGS)
+
+test-all: $(STAMP)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+demo: $(STAMP)
+	mkdir -p demo
+	$(BIN)/pe-md --potential -0.5V --steps 200 --traj demo/md.traj --log demo/md.csv
+
+clean:
+	rm -rf $(VENV) build dist demo src/voltase.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find aseplugin analysis cli src tests -name __pycache__ -type d -prune -exec rm -rf {} +
