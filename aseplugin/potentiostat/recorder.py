@@ -1,0 +1,184 @@
+"""What a run writes down at every step: atoms.info, the log and the trajectory."""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from voltase.aseplugin.electrochemistry import Reference, surface_charge_density
+from voltase.aseplugin.potentiostat.checkpoint import encodable_info
+from voltase.aseplugin.potentiostat.contract import CANONICAL, SinglePoint
+from voltase.aseplugin.potentiostat.output import (
+    LogFile,
+    TrajectoryFile,
+    fill_frame,
+    open_trajectory,
+)
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    "step",
+    "time_fs",
+    "T_K",
+    "E_eV",
+    "Omega_eV",
+    "conserved_eV",
+    "n_e",
+    "sigma_uC_cm2",
+    "Phi_V",
+    "U_V",
+    "target_U_V",
+)
+FORCES_SPREAD = "forces_spread_eV_A"
+POTENTIAL_SPREAD = "Phi_spread_V"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """The state at the end of one step, as it is logged."""
+
+    step: int
+    time_fs: float
+    temperature_K: float
+    conserved_energy: float
+    target: float
+    point: SinglePoint
+
+
+class Recorder:
+    """Writer of a run's outputs.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    reference : Reference
+    ensemble : str
+        Of the calculator: the energy of a frame is the one its forces derive from.
+    area : float or None
+        For sigma, A^2.
+    logfile, trajectory : Path or None
+    loginterval, trajectory_interval : int
+        In steps.
+    comment : str
+        What the first line of the log says beside the reference.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        *,
+        reference: Reference,
+        ensemble: str,
+        area: float | None,
+        logfile: Path | None,
+        trajectory: Path | None,
+        loginterval: int,
+        trajectory_interval: int,
+        comment: str,
+    ) -> None:
+        self.atoms = atoms
+        self.reference = reference
+        self.ensemble = ensemble
+        self.area = area
+        self.logfile = logfile
+        self.trajectory = trajectory
+        self.loginterval = loginterval
+        self.trajectory_interval = trajectory_interval
+        zero = reference.zero_absolute
+        self._comment = (
+            f"voltase constant-potential MD; U in {reference.label}, whose zero is at {zero!r} V "
+            f"absolute; {comment}"
+        )
+        self._frame = atoms.copy()
+        self._log: LogFile | None = None
+        self._frames: TrajectoryFile | None = None
+
+    def open(self, first: SinglePoint, marks: Mapping[str, Any] | None = None) -> None:
+        """Open the files; cut back to a checkpoint's marks, if there are any."""
+        dropped = sorted(set(map(str, self.atoms.info)) - set(map(str, encodable_info(self.atoms))))
+        if dropped:
+            logger.warning("info: %s cannot be written and is left out", ", ".join(dropped))
+        marks = {} if marks is None else marks
+        if self.logfile is not None:
+            mark = marks.get("log") or {}
+            columns = mark.get("columns") or _columns(first)
+            self._log = LogFile(self.logfile, columns, self._comment, mark.get("bytes"))
+        if self.trajectory is not None:
+            self._frames = open_trajectory(self.trajectory, self._frame, marks.get("trajectory"))
+
+    def annotate(self, point: SinglePoint, target: float) -> None:
+        """Write n, the potentials and the other energy to ``atoms.info``."""
+        info = self.atoms.info
+        info["excess_electrons"] = point.excess_electrons
+        info["electrode_potential"] = point.potential
+        info["target_potential"] = target
+        info["potential_reference"] = self.reference.label
+        info["potential_reference_zero"] = self.reference.zero_absolute
+        if self.ensemble == CANONICAL:
+            info["grand_energy"] = point.grand_energy
+        else:
+            info["canonical_energy"] = point.energy
+
+    def write(self, record: StepRecord) -> None:
+        """Log the step and store a frame, where it is their turn."""
+        if self._log is not None and record.step % self.loginterval == 0:
+            self._log.write(self._row(record))
+        if self._frames is not None and record.step % self.trajectory_interval == 0:
+            point = record.point
+            energy = point.energy if self.ensemble == CANONICAL else point.grand_energy
+            self._frames.write(fill_frame(self._frame, self.atoms, energy, point.forces))
+
+    def _row(self, record: StepRecord) -> dict[str, float]:
+        point = record.point
+        n = point.excess_electrons
+        row = {
+            "step": record.step,
+            "time_fs": record.time_fs,
+            "T_K": record.temperature_K,
+            "E_eV": point.energy,
+            "Omega_eV": point.grand_energy,
+            "conserved_eV": record.conserved_energy,
+            "n_e": n,
+            "sigma_uC_cm2": math.nan if self.area is None else surface_charge_density(n, self.area),
+            "Phi_V": point.potential,
+            "U_V": self.reference.from_absolute(point.potential),
+            "target_U_V": self.reference.from_absolute(record.target),
+        }
+        for name, value in _spreads(point).items():
+            row[name] = math.nan if value is None else value
+        return row
+
+    def marks(self) -> dict[str, Any]:
+        """Ends of the files, made durable, for a checkpoint."""
+        marks: dict[str, Any] = {"log": None, "trajectory": None}
+        if self._log is not None:
+            marks["log"] = self._log.mark() | {"columns": list(self._log.columns)}
+        if self._frames is not None:
+            marks["trajectory"] = self._frames.mark()
+        return marks
+
+    def flush(self) -> None:
+        """Hand everything written so far to the operating system."""
+        for file in (self._log, self._frames):
+            if file is not None:
+                file.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._log, self._frames):
+            if file is not None:
+                file.close()
+        self._log = self._frames = None
+
+
+def _spreads(point: SinglePoint) -> dict[str, float | None]:
+    return {FORCES_SPREAD: point.forces_spread, POTENTIAL_SPREAD: point.potential_spread}
+
+
+def _columns(first: SinglePoint) -> tuple[str, ...]:
+    return COLUMNS + tuple(name for name, value in _spreads(first).items() if value is not None)
