@@ -1,0 +1,204 @@
+"""Feature network of PE-MACE: two or more scalar MACE layers from mace-torch's own blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mace  # noqa: F401  (before e3nn: e3nn 0.4.4 cannot load its constants otherwise)
+import torch
+from e3nn import o3
+from mace.modules.blocks import (
+    EquivariantProductBasisBlock,
+    LinearNodeEmbeddingBlock,
+    RadialEmbeddingBlock,
+    RealAgnosticInteractionBlock,
+    RealAgnosticResidualInteractionBlock,
+)
+from mace.modules.embeddings import GenericJointEmbedding
+from torch import Tensor, nn
+
+from .fused import EdgeLayout, FusedConvolution, fuse
+from .graph import Graph
+
+
+@dataclass
+class BackboneConfig:
+    """Shape of the feature network.
+
+    Attributes
+    ----------
+    r_max : float
+        Largest cut-off in A.
+    pair_cutoffs : dict
+        Shorter cut-offs in A for some pairs, keyed "H-O" (symbols in alphabetical order).
+    num_bessel, num_polynomial_cutoff, max_ell, correlation, channels, num_interactions : int
+        As in MACE (arXiv 2206.07697).
+    radial_mlp : list of int
+        Hidden widths of the radial network.
+    avg_num_neighbors : float
+        Normalisation of the messages.
+    """
+
+    r_max: float = 4.5
+    pair_cutoffs: dict[str, float] | None = None
+    num_bessel: int = 8
+    num_polynomial_cutoff: int = 5
+    max_ell: int = 2
+    correlation: int = 3
+    channels: int = 32
+    num_interactions: int = 2
+    radial_mlp: tuple[int, ...] = (32, 32)
+    avg_num_neighbors: float = 20.0
+
+
+class Features(NamedTuple):
+    """Per-atom features.
+
+    Attributes
+    ----------
+    scalars : list of Tensor (n_atoms, channels)
+        One entry a layer.
+    vectors : Tensor (n_atoms, channels, 3)
+        The last layer's l = 1 atomic basis.
+    edge_vectors, edge_lengths : Tensor (n_edges, 3) and (n_edges, 1)
+    """
+
+    scalars: list[Tensor]
+    vectors: Tensor
+    edge_vectors: Tensor
+    edge_lengths: Tensor
+
+
+class PairRadialEmbedding(RadialEmbeddingBlock):
+    """Upstream's radial basis with a cut-off radius that depends on the two elements.
+
+    The edges of hydrogen pairs are the most numerous in water and matter least beyond 3 A.
+
+    Parameters
+    ----------
+    radii : Tensor (n_elements, n_elements)
+        Cut-off radii in A.
+    num_bessel, num_polynomial_cutoff : int
+    """
+
+    def __init__(self, radii: Tensor, num_bessel: int, num_polynomial_cutoff: int) -> None:
+        super().__init__(
+            r_max=float(radii.max()),
+            num_bessel=num_bessel,
+            num_polynomial_cutoff=num_polynomial_cutoff,
+            apply_cutoff=False,
+        )
+        self.order = float(num_polynomial_cutoff)
+        self.register_buffer("radii", radii)
+
+    def envelope(self, lengths: Tensor, species: Tensor, edge_index: Tensor) -> Tensor:
+        """Smooth envelope (n_edges, 1), one at r = 0 and zero from the pair's radius on."""
+        radius = self.radii[species[edge_index[0]], species[edge_index[1]]].unsqueeze(1)
+        x = torch.clamp(lengths / radius, max=1.0)
+        p = self.order
+        lead = -0.5 * (p + 1.0) * (p + 2.0)
+        return 1.0 + x**p * (lead + x * (p * (p + 2.0) - 0.5 * p * (p + 1.0) * x))
+
+
+class Backbone(nn.Module):
+    """Scalar MACE features, optionally with a scalar (the electrode's state) in the embedding.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+    symbols : list of str
+        Elements in ascending atomic number.
+    scalar_input : bool
+        Embed one number per structure into the initial node features (upstream's
+        ``GenericJointEmbedding``), the electrode embedding of arXiv 2604.07322.
+    """
+
+    def __init__(self, config: BackboneConfig, symbols: list[str], scalar_input: bool) -> None:
+        super().__init__()
+        self.config = config
+        n_elements = len(symbols)
+        attrs = o3.Irreps(f"{n_elements}x0e")
+        scalars = o3.Irreps(f"{config.channels}x0e")
+        harmonics = o3.Irreps.spherical_harmonics(config.max_ell)
+        basis = (harmonics * config.channels).sort()[0].simplify()
+        self.n_elements = n_elements
+        self.node_embedding = LinearNodeEmbeddingBlock(attrs, scalars)
+        self.radial_embedding = PairRadialEmbedding(
+            cutoff_table(config, symbols), config.num_bessel, config.num_polynomial_cutoff
+        )
+        self.spherical_harmonics = o3.SphericalHarmonics(
+            harmonics, normalize=True, normalization="component"
+        )
+        if scalar_input:
+            spec = {"type": "continuous", "per": "graph", "in_dim": 1, "emb_dim": 16}
+            self.joint_embedding = GenericJointEmbedding(
+                base_dim=config.channels, embedding_specs={"electrode": spec},
+                out_dim=config.channels,
+            )  # fmt: skip
+        shared = {
+            "node_attrs_irreps": attrs,
+            "node_feats_irreps": scalars,
+            "edge_attrs_irreps": harmonics,
+            "edge_feats_irreps": o3.Irreps(f"{config.num_bessel}x0e"),
+            "target_irreps": basis,
+            "hidden_irreps": scalars,
+            "avg_num_neighbors": config.avg_num_neighbors,
+            "radial_MLP": list(config.radial_mlp),
+        }
+        self.interactions = nn.ModuleList()
+        self.products = nn.ModuleList()
+        for layer in range(config.num_interactions):
+            block = RealAgnosticInteractionBlock if layer == 0 else (
+                RealAgnosticResidualInteractionBlock)  # fmt: skip
+            self.interactions.append(block(**shared))
+            self.products.append(
+                EquivariantProductBasisBlock(
+                    basis, scalars, config.correlation, use_sc=layer > 0, num_elements=n_elements
+                )
+            )
+        for interaction, product in zip(self.interactions, self.products, strict=True):
+            fuse(interaction, product)
+
+    def forward(self, graph: Graph, electrode: Tensor | None = None) -> Features:
+        """Features of every atom.
+
+        Parameters
+        ----------
+        graph : Graph
+        electrode : Tensor (n_graphs,), optional
+            The scaled electrode input; required by a backbone built with ``scalar_input``.
+        """
+        dtype = graph.positions.dtype
+        attrs = nn.functional.one_hot(graph.species, self.n_elements).to(dtype)
+        vectors = graph.edge_vectors()
+        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        harmonics = self.spherical_harmonics(vectors)
+        radial = self.radial_embedding.bessel_fn(lengths)
+        envelope = self.radial_embedding.envelope(lengths, graph.species, graph.edge_index)
+        layout = graph.layout or EdgeLayout.build(graph.edge_index[1], graph.n_atoms)
+        scalars = self.node_embedding(attrs)
+        if electrode is not None:
+            scalars = scalars + self.joint_embedding(graph.batch, {"electrode": electrode})
+        layers = []
+        for interaction, product in zip(self.interactions, self.products, strict=True):
+            convolution = interaction.conv_tp
+            assert isinstance(convolution, FusedConvolution)
+            convolution.layout = layout
+            basis, residual = interaction(
+                attrs, scalars, harmonics, radial, graph.edge_index, envelope
+            )
+            convolution.layout = None
+            scalars = product(basis, residual, attrs)
+            layers.append(scalars)
+        return Features(layers, basis[:, :, 1:4], vectors, lengths)
+
+
+def cutoff_table(config: BackboneConfig, symbols: list[str]) -> Tensor:
+    """Cut-off radius in A of every pair of elements, (n_elements, n_elements)."""
+    table = torch.full((len(symbols), len(symbols)), config.r_max)
+    for i, first in enumerate(symbols):
+        for j, second in enumerate(symbols):
+            key = "-".join(sorted((first, second)))
+            table[i, j] = (config.pair_cutoffs or {}).get(key, config.r_max)
+    return table

@@ -1,0 +1,165 @@
+"""Checkpoints: safetensors weights beside a JSON card, hashed, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..errors import CheckpointError
+from .pemace import PEMACEConfig, PEMACEModel
+
+FORMAT = 1
+"""Version of the format; a reader refuses a later one."""
+KIND = "pe-mace"
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+ZOO = Path(__file__).resolve().parent.parent / "zoo"
+_PICKLES = (".model", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+def zoo_models() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(p.parent.name for p in ZOO.glob(f"*/{CARD}"))
+
+
+def resolve_checkpoint(name: str | Path) -> Path:
+    """Folder of a bundled model or of a checkpoint on disk.
+
+    Parameters
+    ----------
+    name : str or Path
+        A name in the zoo, a checkpoint folder, or a file in one.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is a pickle.
+    """
+    path = Path(name)
+    if path.suffix in _PICKLES:
+        raise CheckpointError(
+            f"model: {path} is a pickle, which can run code when it is loaded; expected a "
+            f"checkpoint folder with {CARD} and {WEIGHTS}"
+        )
+    if path.is_file():
+        path = path.parent
+    if (path / CARD).is_file():
+        return path
+    bundled = ZOO / str(name)
+    if str(name) in zoo_models():
+        return bundled
+    raise CheckpointError(
+        f"model: {name} is neither a checkpoint folder nor a bundled model, expected one of "
+        f"{', '.join(zoo_models()) or 'no bundled models'} or a folder with {CARD}"
+    )
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_checkpoint(folder: Path, model: PEMACEModel, card: dict[str, Any]) -> Path:
+    """Write a checkpoint folder.
+
+    Parameters
+    ----------
+    folder : Path
+    model : PEMACEModel
+    card : dict
+        What a user must know: training ranges (``potential_range`` in V absolute,
+        ``electrons_per_area_range`` in e/A^2), data source and DOI, licence, errors.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / (WEIGHTS + ".partial")
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    save_file(state, partial)
+    record = {
+        "format": FORMAT,
+        "kind": KIND,
+        "units": {"energy": "eV", "length": "A", "potential": "V absolute", "charge": "e"},
+        "config": model.config.as_dict(),
+        "sha256": file_hash(partial),
+        **card,
+    }
+    card_partial = folder / (CARD + ".partial")
+    card_partial.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(partial, folder / WEIGHTS)
+    os.replace(card_partial, folder / CARD)
+    return folder
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The JSON card of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, not JSON, of another kind or of a later format.
+    """
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"model: {path} cannot be read ({error})") from error
+    if not isinstance(card, dict) or card.get("kind") != KIND:
+        kind = card.get("kind") if isinstance(card, dict) else type(card).__name__
+        raise CheckpointError(f"model: {path} is of kind {kind!r}, expected {KIND!r}")
+    if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
+        raise CheckpointError(
+            f"model: {path} has format {card.get('format')!r}, expected {FORMAT} or earlier"
+        )
+    return card
+
+
+def load_checkpoint(name: str | Path) -> tuple[PEMACEModel, dict[str, Any]]:
+    """Load a model and its card; nothing is unpickled.
+
+    Parameters
+    ----------
+    name : str or Path
+        See `resolve_checkpoint`.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is missing, damaged, or its hash is not the card's.
+    """
+    folder = resolve_checkpoint(name)
+    card = read_card(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise CheckpointError(f"model: {weights} not found, expected the weights beside {CARD}")
+    found = file_hash(weights)
+    if found != card.get("sha256"):
+        raise CheckpointError(
+            f"model: {weights} has sha256 {found[:12]}, expected {str(card.get('sha256'))[:12]} "
+            "as in its card; the file is damaged or belongs to another card"
+        )
+    try:
+        config = PEMACEConfig.from_dict(card["config"])
+        state = load_file(weights)
+        model = PEMACEModel(config)
+        if any(v.dtype == torch.float64 for k, v in state.items() if k != "atomic_energies"):
+            model = model.double()
+        model.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"model: {folder} does not describe a model ({reason})") from error
+    return model.eval(), card

@@ -1,0 +1,277 @@
+"""PE-MACE: a MACE energy that depends on the charge or the potential of the electrode.
+
+Two embeddings of the electrode (arXiv 2604.07322 has the second):
+
+``electrons``
+    E(R, n); the potential is -dE/dn.
+``potential``
+    Omega(R, Phi); the electron number is dOmega/dPhi.
+
+and two couplings: ``dipole`` (the electrode's field acts on learned atomic dipoles along the
+surface normal, see `electrode`) and ``scalar`` (the number is embedded into the node features, as
+in the paper). Both are extensive, with intensive inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from ase.data import atomic_numbers
+from mace.modules.blocks import LinearReadoutBlock, NonLinearReadoutBlock
+from torch import Tensor, nn
+
+from .backbone import Backbone, BackboneConfig, Features
+from .electrode import (
+    CHARGE_SCALE,
+    POTENTIAL_CENTRE,
+    POTENTIAL_SCALE,
+    ElectrodeHead,
+    polynomial,
+)
+from .graph import Graph
+
+Embedding = Literal["electrons", "potential"]
+Coupling = Literal["dipole", "scalar"]
+
+
+@dataclass
+class PEMACEConfig:
+    """Everything needed to build a PE-MACE network.
+
+    Attributes
+    ----------
+    symbols : list of str
+        Elements in ascending atomic number.
+    electrode_symbols : list of str
+        Elements that make the electrode, by which its faces are found.
+    embedding, coupling : str
+        See the module's docstring.
+    domains : list of str
+        Training domains (reference codes), each with its own energy readout and capacitor.
+    n_members : int
+        Committee members (readouts on one backbone).
+    atomic_energies : list of list of float
+        (n_domains, n_elements) in eV.
+    capacitance : list of float
+        First guess for each domain in e/(V A^2).
+    zero_charge_potential : list of float
+        First guess for each domain in V, absolute.
+    bond_charges : dict
+        First guess of bond charges in e, keyed "O-H".
+    backbone : BackboneConfig
+    """
+
+    symbols: list[str]
+    electrode_symbols: list[str] = field(default_factory=lambda: ["Pt"])
+    embedding: Embedding = "electrons"
+    coupling: Coupling = "dipole"
+    domains: list[str] = field(default_factory=lambda: ["default"])
+    n_members: int = 1
+    atomic_energies: list[list[float]] | None = None
+    capacitance: list[float] | None = None
+    zero_charge_potential: list[float] | None = None
+    bond_charges: dict[str, float] = field(default_factory=lambda: {"O-H": 0.30})
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PEMACEConfig:
+        """Inverse of `as_dict`."""
+        data = dict(data)
+        backbone = dict(data.pop("backbone"))
+        backbone["radial_mlp"] = tuple(backbone["radial_mlp"])
+        return cls(backbone=BackboneConfig(**backbone), **data)
+
+
+class Description(NamedTuple):
+    """What the geometry fixes, from which any charge or potential is evaluated at little cost.
+
+    Attributes
+    ----------
+    energy : Tensor (n_graphs, n_members)
+        The part that the faces' polynomials do not contain, eV.
+    coefficients : Tensor (n_faces, n_members, 5)
+        Of each face's polynomial.
+    centre : Tensor (n_faces, n_members) or None
+        Potential of zero charge in V (``potential`` embedding only).
+    """
+
+    energy: Tensor
+    coefficients: Tensor
+    centre: Tensor | None
+
+
+class PEMACEModel(nn.Module):
+    """The network.
+
+    Parameters
+    ----------
+    config : PEMACEConfig
+    """
+
+    atomic_energies: Tensor
+
+    def __init__(self, config: PEMACEConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_domains, n_elements = len(config.domains), len(config.symbols)
+        members = config.n_members
+        channels = config.backbone.channels
+        self.backbone = Backbone(config.backbone, config.symbols, config.coupling == "scalar")
+        scalars = f"{channels}x0e"
+        n_out = n_domains * members
+        blocks: list[nn.Module] = [
+            LinearReadoutBlock(scalars, f"{n_out}x0e")
+            for _ in range(config.backbone.num_interactions - 1)
+        ]
+        blocks.append(
+            NonLinearReadoutBlock(scalars, f"{16 * n_out}x0e", nn.functional.silu, f"{n_out}x0e",
+                                  num_heads=1)
+        )  # fmt: skip
+        self.readouts = nn.ModuleList(blocks)
+        self.electrode = ElectrodeHead(
+            channels,
+            config.symbols,
+            n_domains,
+            members,
+            torch.tensor(config.capacitance or [2e-3] * n_domains),
+            torch.tensor(config.zero_charge_potential or [4.9] * n_domains),
+            config.bond_charges,
+            atom_terms=config.coupling == "dipole",
+        )
+        energies = config.atomic_energies or [[0.0] * n_elements] * n_domains
+        self.register_buffer("atomic_energies", torch.tensor(energies, dtype=torch.float64))
+
+    @property
+    def numbers(self) -> list[int]:
+        """Atomic numbers, ascending."""
+        return [atomic_numbers[s] for s in self.config.symbols]
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether one description serves every charge or potential of a geometry."""
+        return self.config.coupling == "dipole"
+
+    def describe(self, graph: Graph, electrode: Tensor | None = None) -> Description:
+        """Run the network on the geometry.
+
+        Parameters
+        ----------
+        graph : Graph
+        electrode : Tensor (n_graphs,), optional
+            n (e) or Phi (V); needed by the ``scalar`` coupling, ignored by ``dipole``.
+        """
+        scaled = None if self.closed_form else self._scaled_input(graph, electrode)
+        features = self.backbone(graph, scaled)
+        energy = self._energy(graph, features)
+        if self.config.embedding == "electrons":
+            return Description(energy, self.electrode.electron_polynomial(graph, features), None)
+        coefficients, centre = self.electrode.potential_polynomial(graph, features)
+        return Description(energy, coefficients, centre)
+
+    def face_input(self, graph: Graph, description: Description, electrode: Tensor) -> Tensor:
+        """Variable of the faces' polynomials, (n_faces, n_members).
+
+        Charge per area (e/A^2; several faces of one structure share n so that their potentials
+        agree), or the distance of Phi from the potential of zero charge (V).
+        """
+        x = electrode[graph.face_graph].unsqueeze(1)
+        if description.centre is not None:
+            return x - description.centre
+        density = (x / graph.areas.unsqueeze(1)).expand_as(description.coefficients[..., 0])
+        if graph.n_faces == graph.n_graphs:
+            return density
+        return share_charge(graph, description.coefficients, electrode)
+
+    def evaluate(self, graph: Graph, description: Description, electrode: Tensor) -> Tensor:
+        """E(R, n) or Omega(R, Phi) in eV, (n_graphs, n_members); atomic energies left out."""
+        x = self.face_input(graph, description, electrode)
+        faces = polynomial(description.coefficients, x)
+        return description.energy.index_add(0, graph.face_graph, faces)
+
+    def conjugate(self, graph: Graph, description: Description, electrode: Tensor) -> Tensor:
+        """Phi = -dE/dn (V) or n = dOmega/dPhi (e) in closed form, (n_graphs, n_members).
+
+        For the ``scalar`` coupling this is the capacitor's part alone: differentiate
+        `evaluate` instead.
+        """
+        x = self.face_input(graph, description, electrode)
+        slope = polynomial(description.coefficients, x, order=1)
+        zero = torch.zeros_like(description.energy)
+        if description.centre is None:
+            # All faces of a structure are at one potential: average their equal values.
+            count = torch.bincount(graph.face_graph, minlength=graph.n_graphs).unsqueeze(1)
+            return zero.index_add(0, graph.face_graph, -slope / graph.areas.unsqueeze(1)) / count
+        return zero.index_add(0, graph.face_graph, slope)
+
+    def capacitance(self, graph: Graph, description: Description, electrode: Tensor) -> Tensor:
+        """-dn/dPhi at fixed geometry in e/V from the closed form, (n_graphs, n_members)."""
+        x = self.face_input(graph, description, electrode)
+        curvature = polynomial(description.coefficients, x, order=2)
+        if description.centre is None:
+            curvature = -graph.areas.unsqueeze(1) ** 2 / curvature
+        zero = torch.zeros_like(description.energy)
+        return zero.index_add(0, graph.face_graph, -curvature)
+
+    def reference_energy(self, graph: Graph) -> Tensor:
+        """Sum of atomic energies (n_graphs,) in eV, float64."""
+        values = self.atomic_energies[graph.domain[graph.batch], graph.species]
+        zero = values.new_zeros(graph.n_graphs)
+        return zero.index_add(0, graph.batch, values)
+
+    def _energy(self, graph: Graph, features: Features) -> Tensor:
+        members = self.config.n_members
+        total = torch.stack(
+            [readout(layer) for readout, layer in zip(self.readouts, features.scalars, strict=True)]
+        ).sum(0)
+        domain = graph.domain[graph.batch].view(-1, 1, 1).expand(-1, 1, members)
+        per_atom = total.view(graph.n_atoms, -1, members).gather(1, domain).squeeze(1)
+        zero = per_atom.new_zeros((graph.n_graphs, members))
+        return zero.index_add(0, graph.batch, per_atom)
+
+    def _scaled_input(self, graph: Graph, electrode: Tensor | None) -> Tensor:
+        if electrode is None:
+            raise ValueError("electrode: found None, expected one number a structure")
+        if self.config.embedding == "potential":
+            return (electrode - POTENTIAL_CENTRE) / POTENTIAL_SCALE
+        area = torch.zeros_like(electrode).index_add(0, graph.face_graph, graph.areas)
+        return electrode / area / CHARGE_SCALE
+
+
+def share_charge(graph: Graph, coefficients: Tensor, electrons: Tensor,
+                 max_iterations: int = 50) -> Tensor:  # fmt: skip
+    """Charge per area of faces that share n electrons at one potential, (n_faces, n_members).
+
+    Newton's method on the common potential. E is stationary with respect to the division, so the
+    result carries no gradient with respect to the coefficients, only to n.
+
+    Raises
+    ------
+    RuntimeError
+        If the faces' potentials do not meet.
+    """
+    with torch.no_grad():
+        face_graph, area = graph.face_graph, graph.areas.unsqueeze(1)
+        zero = coefficients.new_zeros((graph.n_graphs, coefficients.shape[1]))
+        total_area = zero.index_add(0, face_graph, area.expand_as(coefficients[..., 0]))
+        density = (electrons.unsqueeze(1) / total_area)[face_graph]
+        for _ in range(max_iterations):
+            slope = polynomial(coefficients, density, 1) / area  # = -Phi of each face
+            stiffness = polynomial(coefficients, density, 2) / area**2  # = 1/C
+            weight = zero.index_add(0, face_graph, 1.0 / stiffness)
+            mean = zero.index_add(0, face_graph, slope / stiffness) / weight
+            step = (mean[face_graph] - slope) / stiffness / area
+            density = density + step
+            if float(step.abs().max()) <= 1e-6 * CHARGE_SCALE:
+                share = 1.0 / (stiffness * weight[face_graph]) / area
+                break
+        else:
+            share = None
+    if share is not None:
+        return density + share * (electrons - electrons.detach())[face_graph].unsqueeze(1)
+    raise RuntimeError("excess_electrons: the faces of the slab find no common potential")
