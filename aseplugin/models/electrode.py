@@ -38,6 +38,9 @@ class ElectrodeHead(nn.Module):
         First guess in e/(V A^2).
     zero_charge_potential : Tensor (n_domains,)
         First guess in V, absolute.
+    dipole_scale : Tensor (n_domains,)
+        First guess of the field that the atoms feel, over s / eps0: one under vacuum, less under
+        a continuum solvent.
     bond_charges : dict
         First guess of the charge in e at the end of a bond, keyed "O-H" (from, to).
     atom_terms : bool
@@ -45,7 +48,7 @@ class ElectrodeHead(nn.Module):
     """
 
     def __init__(self, channels: int, symbols: list[str], n_domains: int, n_members: int,
-                 capacitance: Tensor, zero_charge_potential: Tensor,
+                 capacitance: Tensor, zero_charge_potential: Tensor, dipole_scale: Tensor,
                  bond_charges: dict[str, float], atom_terms: bool) -> None:  # fmt: skip
         super().__init__()
         self.n_members = n_members
@@ -55,7 +58,7 @@ class ElectrodeHead(nn.Module):
         self.curvature = nn.Parameter(torch.zeros(n_domains, 2))
         if not atom_terms:
             return
-        self.dipole_scale = nn.Parameter(torch.ones(n_domains))
+        self.dipole_scale = nn.Parameter(dipole_scale.clone())
         charges = torch.zeros(len(symbols), len(symbols))
         for bond, charge in bond_charges.items():
             first, second = bond.split("-")
@@ -66,7 +69,7 @@ class ElectrodeHead(nn.Module):
         self.gate = nn.Sequential(nn.Linear(channels, 24), nn.SiLU(),
                                   nn.Linear(24, n_members * channels))  # fmt: skip
         self.scalar = nn.Sequential(nn.Linear(2 * channels, 24), nn.SiLU(),
-                                    nn.Linear(24, 2 * n_members))  # fmt: skip
+                                    nn.Linear(24, 2 * n_members * n_domains))  # fmt: skip
         for layer in (self.gate[2], self.scalar[2]):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
@@ -102,9 +105,12 @@ class ElectrodeHead(nn.Module):
         along = (self.dipoles(graph, features) * normal).sum(2)
         moment = graph.positions.new_zeros(shape).index_add(0, graph.face, along)
         scalars = self.scalar(torch.cat([features.scalars[0], features.scalars[-1]], 1))
-        sums = graph.positions.new_zeros((graph.n_faces, 2 * self.n_members)).index_add(
+        sums = graph.positions.new_zeros((graph.n_faces, scalars.shape[1])).index_add(
             0, graph.face, scalars
         )
+        sums = sums.view(graph.n_faces, -1, 2 * self.n_members)[
+            torch.arange(graph.n_faces, device=domain.device), domain
+        ]
         linear, quadratic = sums.split(self.n_members, dim=1)
         scale = self.dipole_scale[domain].unsqueeze(1)
         return scale * moment / EPSILON_0 + linear / CHARGE_SCALE, quadratic

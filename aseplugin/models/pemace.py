@@ -58,6 +58,8 @@ class PEMACEConfig:
         First guess for each domain in e/(V A^2).
     zero_charge_potential : list of float
         First guess for each domain in V, absolute.
+    dipole_scale : list of float
+        First guess for each domain of the field that the atoms feel, over n / (eps0 A).
     bond_charges : dict
         First guess of bond charges in e, keyed "O-H".
     backbone : BackboneConfig
@@ -72,6 +74,7 @@ class PEMACEConfig:
     atomic_energies: list[list[float]] | None = None
     capacitance: list[float] | None = None
     zero_charge_potential: list[float] | None = None
+    dipole_scale: list[float] | None = None
     bond_charges: dict[str, float] = field(default_factory=lambda: {"O-H": 0.30})
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
@@ -141,6 +144,7 @@ class PEMACEModel(nn.Module):
             members,
             torch.tensor(config.capacitance or [2e-3] * n_domains),
             torch.tensor(config.zero_charge_potential or [4.9] * n_domains),
+            torch.tensor(config.dipole_scale or [1.0] * n_domains),
             config.bond_charges,
             atom_terms=config.coupling == "dipole",
         )

@@ -13,6 +13,10 @@ from ..models.pemace import Description, PEMACEModel
 from .dataset import Batch
 
 
+POTENTIAL_OUTLIER = 0.5
+"""Error in V beyond which the loss of the conjugate variable is linear."""
+
+
 @dataclass
 class LossWeights:
     """Weight of each term; each is a mean square in its unit's natural scale.
@@ -144,7 +148,7 @@ def batch_loss(model: PEMACEModel, batch: Batch, member_weights: Tensor, weights
         errors.append(error[torch.isfinite(label) & charged[k]])
     error = torch.cat(errors)
     if error.numel():
-        parts["conjugate"] = _huber(error, 1.0)
+        parts["conjugate"] = _huber(error, POTENTIAL_OUTLIER)
     if count == 2:
         density = (batch.electrons[1] - batch.electrons[0]) / area
         density = torch.where(batch.paired, density, torch.ones_like(density))
