@@ -37,6 +37,8 @@ class TrainingConfig:
     epochs : int
     learning_rate, final_learning_rate : float
         Ends of the cosine schedule.
+    electrode_rate : float
+        Learning rate of the electrode's own parameters over that of the others.
     warmup_steps : int
     atoms_per_batch : int
         Small structures of one config type are joined up to this number of atoms.
@@ -57,6 +59,7 @@ class TrainingConfig:
     epochs: int = 50
     learning_rate: float = 5e-3
     final_learning_rate: float = 5e-5
+    electrode_rate: float = 0.1
     warmup_steps: int = 200
     atoms_per_batch: int = 200
     ema_decay: float = 0.995
@@ -101,8 +104,16 @@ class Trainer:
         self.stale = 0
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.ema = [p.detach().clone() for p in self.parameters]
+        # The electrode's sums run over all atoms coherently: a step of ordinary size in one of its
+        # weights moves the potential by volts.
+        electrode = {id(p) for p in model.electrode.parameters()}
+        groups = [
+            {"params": [p for p in self.parameters if id(p) not in electrode], "factor": 1.0},
+            {"params": [p for p in self.parameters if id(p) in electrode],
+             "factor": config.electrode_rate},
+        ]  # fmt: skip
         self.optimizer = torch.optim.Adam(
-            self.parameters, lr=config.learning_rate, amsgrad=True, betas=(0.9, 0.99)
+            groups, lr=config.learning_rate, amsgrad=True, betas=(0.9, 0.99)
         )
         self.capacitance = torch.tensor(
             model.config.capacitance or [2e-3] * len(model.config.domains), device=self.device
@@ -204,7 +215,7 @@ class Trainer:
         self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self.optimizer.step()
         self.step += 1
         decay = min(self.config.ema_decay, (1.0 + self.step) / (10.0 + self.step))
