@@ -43,13 +43,18 @@ class ElectrodeHead(nn.Module):
         a continuum solvent.
     bond_charges : dict
         First guess of the charge in e at the end of a bond, keyed "O-H" (from, to).
+    electrode_symbols : list of str
+        Elements of the metal. Its atoms carry dipoles but no scalars: the number of layers is the
+        same throughout a training set, so their sum could hide in the potential of zero charge,
+        and be wrong for a slab of another thickness.
     atom_terms : bool
         False leaves only the capacitor: no dipoles, no scalars (the plain scalar embedding).
     """
 
     def __init__(self, channels: int, symbols: list[str], n_domains: int, n_members: int,
                  capacitance: Tensor, zero_charge_potential: Tensor, dipole_scale: Tensor,
-                 bond_charges: dict[str, float], atom_terms: bool) -> None:  # fmt: skip
+                 bond_charges: dict[str, float], electrode_symbols: list[str],
+                 atom_terms: bool) -> None:  # fmt: skip
         super().__init__()
         self.n_members = n_members
         self.atom_terms = atom_terms
@@ -70,6 +75,8 @@ class ElectrodeHead(nn.Module):
                                   nn.Linear(24, n_members * channels))  # fmt: skip
         self.scalar = nn.Sequential(nn.Linear(2 * channels, 24), nn.SiLU(),
                                     nn.Linear(24, 2 * n_members * n_domains))  # fmt: skip
+        wetting = [0.0 if s in electrode_symbols else 1.0 for s in symbols]
+        self.register_buffer("wetting", torch.tensor(wetting), persistent=False)
         for layer in (self.gate[2], self.scalar[2]):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
@@ -105,6 +112,7 @@ class ElectrodeHead(nn.Module):
         along = (self.dipoles(graph, features) * normal).sum(2)
         moment = graph.positions.new_zeros(shape).index_add(0, graph.face, along)
         scalars = self.scalar(torch.cat([features.scalars[0], features.scalars[-1]], 1))
+        scalars = scalars * self.wetting[graph.species].unsqueeze(1)
         sums = graph.positions.new_zeros((graph.n_faces, scalars.shape[1])).index_add(
             0, graph.face, scalars
         )

@@ -146,6 +146,7 @@ class PEMACEModel(nn.Module):
             torch.tensor(config.zero_charge_potential or [4.9] * n_domains),
             torch.tensor(config.dipole_scale or [1.0] * n_domains),
             config.bond_charges,
+            config.electrode_symbols,
             atom_terms=config.coupling == "dipole",
         )
         energies = config.atomic_energies or [[0.0] * n_elements] * n_domains
