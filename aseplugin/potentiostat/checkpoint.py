@@ -1,6 +1,7 @@
 """The state of a run on disk: one safetensors file, replaced as a whole.
 
-Arrays are its tensors; everything else is JSON in its metadata. Nothing in it is executed.
+Arrays are its tensors; everything else is JSON in its metadata. Nothing in it is executed, and
+equal states make equal files.
 """
 
 import json
@@ -22,6 +23,7 @@ from voltase.aseplugin.errors import CheckpointError
 FORMAT = "voltase-md-checkpoint"
 VERSION = 1
 
+_HEADER = "voltase"
 _TENSOR = "__tensor__"
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
@@ -36,9 +38,10 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     tensors: dict[str, NDArray[Any]] = {}
     tree = _take_arrays(state, "", tensors)
-    metadata = {"format": FORMAT, "version": str(VERSION), "state": json.dumps(tree)}
+    # One entry: several would come in a random order, and equal states in unequal files.
+    header = {"format": FORMAT, "version": VERSION, "state": tree}
     try:
-        _replace(path, save(tensors, metadata))
+        _replace(path, save(tensors, {_HEADER: json.dumps(header)}))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -59,13 +62,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format")
-        raise CheckpointError(f"{path}: got {found!r}, expected {FORMAT!r}")
-    if metadata.get("version") != str(VERSION):
-        found = metadata.get("version", "none")
-        raise CheckpointError(f"{path}: got format version {found}, expected {VERSION}")
-    state: dict[str, Any] = _put_arrays(json.loads(metadata["state"]), tensors)
+    header = json.loads(metadata.get(_HEADER, "{}"))
+    if header.get("format") != FORMAT:
+        found = header.get("format", "another kind of file")
+        raise CheckpointError(f"{path}: got {found}, expected {FORMAT}")
+    if header["version"] != VERSION:
+        raise CheckpointError(f"{path}: got version {header['version']}, expected {VERSION}")
+    state: dict[str, Any] = _put_arrays(header["state"], tensors)
     return state
 
 

@@ -1,6 +1,7 @@
 """Molecular dynamics at constant electrode potential."""
 
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,8 @@ class ConstantPotentialMD:
             trajectory_interval=trajectory_interval,
             comment=f"method {method}; thermostat {thermostat}",
         )
+        # Files are closed with the object, also by the garbage collector and at exit.
+        weakref.finalize(self, self.recorder.close)
         self.observers = Observers()
         self._started = False
         # False within a step: whatever ends one half way leaves nothing to go on from.
@@ -314,7 +317,7 @@ class ConstantPotentialMD:
         self.potentiostat.start(self.reference.to_absolute(first), self._first_n)
         self._guard(self.guards.check_point(self.point))
         self.ions.warn_if_adrift(self.point.forces)
-        self.ions.put_momenta()
+        self.ions.begin()
         self.recorder.open(self.point)
         self._started = True
         self._record()

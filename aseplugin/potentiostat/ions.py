@@ -69,7 +69,11 @@ class Ions:
         if fix_com and not self.thermostat.conserves_momentum:
             raise InputError(f"fix_com: got True with {thermostat}, which moves the centre of mass")
         self._may_drift = everything_free and self.thermostat.conserves_momentum and not fix_com
+
+    def begin(self) -> None:
+        """Before the first step of a run: stop the centre of mass, where it is to be held."""
         self._stop_com()
+        self.put_momenta()
 
     def warn_if_adrift(self, forces: NDArray[np.float64]) -> None:
         """Log a warning if the total momentum is conserved but its temperature is counted."""

@@ -16,6 +16,7 @@ from ase.io.trajectory import TrajectoryWriter, get_header_data
 from numpy.typing import NDArray
 
 from voltase.aseplugin.errors import CheckpointError, InputError
+from voltase.aseplugin.potentiostat.checkpoint import encodable_info
 
 # Rows wait in memory no longer than this, so that a running log can be followed.
 _FLUSH_INTERVAL = 2.0  # s
@@ -207,7 +208,7 @@ def fill_frame(frame: Atoms, atoms: Atoms, energy: float, forces: NDArray[np.flo
     frame.arrays["positions"][:] = atoms.arrays["positions"]
     if "momenta" in atoms.arrays:
         frame.arrays["momenta"] = atoms.arrays["momenta"].copy()
-    frame.info = dict(atoms.info)
+    frame.info = encodable_info(atoms)
     frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces.copy())
     return frame
 
