@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from .fused import EdgeLayout, FusedConvolution, fuse
 from .graph import Graph
 
+BASIS_SCALE = 0.6
+"""Root mean square of the atomic basis after `Backbone.calibrate`."""
+
 
 @dataclass
 class BackboneConfig:
@@ -38,6 +41,8 @@ class BackboneConfig:
         Hidden widths of the radial network.
     avg_num_neighbors : float
         Normalisation of the messages.
+    normalisation : list of float, optional
+        Normalisation of each layer's messages instead, as `Backbone.calibrate` finds it.
     """
 
     r_max: float = 4.5
@@ -50,6 +55,7 @@ class BackboneConfig:
     num_interactions: int = 2
     radial_mlp: tuple[int, ...] = (32, 32)
     avg_num_neighbors: float = 20.0
+    normalisation: tuple[float, ...] | None = None
 
 
 class Features(NamedTuple):
@@ -157,6 +163,9 @@ class Backbone(nn.Module):
                     basis, scalars, config.correlation, use_sc=layer > 0, num_elements=n_elements
                 )
             )
+        if config.normalisation is not None:
+            for interaction, value in zip(self.interactions, config.normalisation, strict=True):
+                interaction.avg_num_neighbors = value
         for interaction, product in zip(self.interactions, self.products, strict=True):
             fuse(interaction, product)
 
@@ -192,6 +201,41 @@ class Backbone(nn.Module):
             scalars = product(basis, residual, attrs)
             layers.append(scalars)
         return Features(layers, basis[:, :, 1:4], vectors, lengths)
+
+    def calibrate(self, graph: Graph, electrode: Tensor | None = None) -> tuple[float, ...]:
+        """Normalise the messages so that each layer's atomic basis has unit scale.
+
+        Dividing by the number of neighbours, as is usual, leaves a basis of order 0.01 in the first
+        layer and 0.001 in the second with random weights; products of three such factors learn
+        next to nothing.
+
+        Parameters
+        ----------
+        graph : Graph
+            A typical structure.
+        electrode : Tensor (n_graphs,), optional
+
+        Returns
+        -------
+        tuple of float
+            The normalisation of each layer, for the configuration.
+        """
+        values = []
+        for interaction in self.interactions:
+            sizes: list[float] = []
+
+            def record(_: nn.Module, __: object, output: tuple[Tensor, object],
+                       sizes: list[float] = sizes) -> None:  # fmt: skip
+                sizes.append(float(output[0].square().mean().sqrt()))
+
+            handle = interaction.register_forward_hook(record)
+            with torch.no_grad():
+                self(graph, electrode)
+            handle.remove()
+            interaction.avg_num_neighbors *= sizes[0] / BASIS_SCALE
+            values.append(float(interaction.avg_num_neighbors))
+        self.config.normalisation = tuple(values)
+        return self.config.normalisation
 
 
 def cutoff_table(config: BackboneConfig, symbols: list[str]) -> Tensor:

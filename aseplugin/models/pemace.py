@@ -88,6 +88,8 @@ class PEMACEConfig:
         data = dict(data)
         backbone = dict(data.pop("backbone"))
         backbone["radial_mlp"] = tuple(backbone["radial_mlp"])
+        if backbone.get("normalisation") is not None:
+            backbone["normalisation"] = tuple(backbone["normalisation"])
         return cls(backbone=BackboneConfig(**backbone), **data)
 
 
