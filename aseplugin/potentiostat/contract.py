@@ -5,11 +5,14 @@ A canonical calculator has a settable ``excess_electrons`` and results ``energy`
 grand-canonical one has a settable potential and results ``energy`` (Omega, eV), ``forces``
 (-dOmega/dR at fixed Phi) and ``excess_electrons`` (dOmega/dPhi, e).
 
-Optional on either: the results ``capacitance`` (-dn/dPhi, e/V), ``forces_spread`` (eV/A) and
-``electrode_potential_spread`` (V); the attributes ``excess_electrons_per_area_range`` (e/A^2) and
-``potential_range`` (absolute V), the ranges a model was trained on; ``identity``, a text that
-changes with the model; and ``checkpoint_state() -> dict[str, ndarray]`` with
-``restore_state(dict)``, for a calculator whose next result depends on its past, to the last bit.
+Optional on either: the results ``capacitance`` (-dn/dPhi, e/V), ``forces_spread`` (eV/A; of an
+array the largest counts; not necessarily at every step) and ``electrode_potential_spread`` (V);
+the attributes ``excess_electrons_per_area_range`` (e/A^2) and ``potential_range`` (absolute V),
+the ranges a model was trained on, with ``allow_extrapolation`` to waive them; the method
+``electrode_area(atoms)``, the area n spreads over (A^2, both faces of a slab that is charged on
+both); ``identity``, a text that changes with the model; and
+``checkpoint_state() -> dict[str, ndarray]`` with ``restore_state(dict)``, for a calculator whose
+next result depends on its past, to the last bit.
 """
 
 from abc import ABC, abstractmethod
@@ -45,7 +48,7 @@ class SinglePoint:
     capacitance : float or None
         -dn/dPhi, e/V, where the calculator knows it.
     forces_spread, potential_spread : float or None
-        Spread over a committee, eV/A and V, where the calculator is one.
+        Spread over a committee, eV/A and V, where the calculator is one and it was evaluated.
     """
 
     energy: float
@@ -181,6 +184,22 @@ def charged_model(calculator: Any) -> ChargedModel:
     return GrandCanonicalModel(calculator)
 
 
+def electrode_area(calculator: Any, atoms: Atoms) -> float | None:
+    """Area that n spreads over, A^2: the calculator's own, or the cell's face.
+
+    The face is the one normal to the only axis that is not periodic, else to the third. None if
+    the cell has no such face.
+    """
+    own = getattr(calculator, "electrode_area", None)
+    area = None if own is None else own(atoms)
+    if area is not None:
+        return float(area)
+    open_axes = np.flatnonzero(~atoms.pbc)
+    normal = int(open_axes[0]) if len(open_axes) == 1 else 2
+    face = float(np.linalg.norm(np.cross(atoms.cell[normal - 2], atoms.cell[normal - 1])))
+    return face if face > 0 else None
+
+
 def get_forces(calculator: Any, atoms: Atoms) -> NDArray[np.float64]:
     """Forces in float64, eV/A, before constraints act on them."""
     forces = np.array(calculator.get_property("forces", atoms), dtype=np.float64)
@@ -228,6 +247,6 @@ def _optional_results(calculator: Any) -> dict[str, float | None]:
     }
     results = calculator.results
     return {
-        field: float(results[name]) if results.get(name) is not None else None
+        field: float(np.max(results[name])) if results.get(name) is not None else None
         for name, field in names.items()
     }

@@ -14,11 +14,16 @@ from voltase.aseplugin.electrochemistry import Reference, check_plausible
 from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, InputError
 from voltase.aseplugin.potential_schedule import parse_potential_schedule
 from voltase.aseplugin.potentiostat.checkpoint import write_checkpoint
-from voltase.aseplugin.potentiostat.contract import GRAND_CANONICAL, SinglePoint, charged_model
+from voltase.aseplugin.potentiostat.contract import (
+    GRAND_CANONICAL,
+    SinglePoint,
+    charged_model,
+    electrode_area,
+)
 from voltase.aseplugin.potentiostat.failure import save_failed_frame
 from voltase.aseplugin.potentiostat.guards import Guards
 from voltase.aseplugin.potentiostat.ions import Ions
-from voltase.aseplugin.potentiostat.limits import Limits, surface_area
+from voltase.aseplugin.potentiostat.limits import Limits
 from voltase.aseplugin.potentiostat.methods import RunContext, default_method, make_potentiostat
 from voltase.aseplugin.potentiostat.observers import Observers
 from voltase.aseplugin.potentiostat.output import check_trajectory_name
@@ -69,13 +74,15 @@ class ConstantPotentialMD:
     n_bounds : (float, float), optional
         Hard bounds on n, e.
     allow_extrapolation : bool
-        Let n and the target leave the calculator's training ranges, with a logged warning. The
-        instantaneous potential is not held to a range: it fluctuates by sqrt(kT/C).
+        Let n and the target leave the calculator's training ranges, with a logged warning; also
+        by the calculator's own ``allow_extrapolation``. The instantaneous potential is not held
+        to a range: it fluctuates by sqrt(kT/C).
     fix_com : bool
         Keep the centre of mass at rest, with 3 degrees of freedom less.
     area : float, optional
-        For the surface charge density in the log, A^2; by default that of the first two cell
-        vectors.
+        That n spreads over, A^2: for the surface charge density in the log, the training range
+        of n and the guess of the capacitance. By default the calculator's ``electrode_area``, or
+        the cell's face.
     trajectory : path, optional
         ``.traj``, ``.extxyz`` or ``.xyz``; overwritten at the first step.
     logfile : path, optional
@@ -148,7 +155,8 @@ class ConstantPotentialMD:
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_interval = checkpoint_interval
         self.model = charged_model(atoms.calc)
-        limits = Limits.of(atoms.calc, atoms, n_bounds, allow_extrapolation)
+        surface = electrode_area(atoms.calc, atoms) if area is None else area
+        limits = Limits.of(atoms.calc, surface, n_bounds, allow_extrapolation)
         for value in self.schedule.values:
             limits.check_potential(self.reference.to_absolute(value))
         self.ions = Ions(
@@ -171,6 +179,7 @@ class ConstantPotentialMD:
             rng=self.rng,
             constant_energy=thermostat == "nve",
             capacitance=capacitance,
+            area=surface,
         )
         self.potentiostat = make_potentiostat(method, context, method_options)
         if excess_electrons is not None and self.model.ensemble == GRAND_CANONICAL:
@@ -183,7 +192,7 @@ class ConstantPotentialMD:
             atoms,
             reference=self.reference,
             ensemble=self.model.ensemble,
-            area=surface_area(atoms) if area is None else area,
+            area=surface,
             logfile=None if logfile is None else Path(logfile),
             trajectory=None if trajectory is None else Path(trajectory),
             loginterval=loginterval,
@@ -318,7 +327,7 @@ class ConstantPotentialMD:
         self._guard(self.guards.check_point(self.point))
         self.ions.warn_if_adrift(self.point.forces)
         self.ions.begin()
-        self.recorder.open(self.point)
+        self.recorder.open()
         self._started = True
         self._record()
         self.observers.call(self.nsteps)

@@ -5,9 +5,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from ase import Atoms
-
 from voltase.aseplugin.electrochemistry import capacitance_from_areal
 from voltase.aseplugin.errors import ExtrapolationError, InputError
 
@@ -19,25 +16,14 @@ DEFAULT_AREAL_CAPACITANCE = 10.0  # uF/cm2
 UNBOUNDED = (-math.inf, math.inf)
 
 
-def surface_area(atoms: Atoms) -> float | None:
-    """Area of the cell's face normal to its third vector, A^2, or None if it has none.
-
-    This is the area that n per area and sigma refer to, for a slab whose surface is spanned by
-    the first two cell vectors.
-    """
-    area = float(np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1])))
-    return area if area > 0 else None
-
-
-def guess_capacitance(atoms: Atoms) -> float:
-    """10 uF/cm2 over the cell's face, in e/V.
+def guess_capacitance(area: float | None) -> float:
+    """10 uF/cm2 over an area in A^2, in e/V.
 
     Raises
     ------
     InputError
-        If the cell has no face.
+        If there is no area.
     """
-    area = surface_area(atoms)
     if area is None:
         raise InputError("capacitance: got none, expected e/V, as the cell has no area to guess by")
     return capacitance_from_areal(DEFAULT_AREAL_CAPACITANCE, area)
@@ -69,16 +55,15 @@ class Limits:
     def of(
         cls,
         calculator: Any,
-        atoms: Atoms,
+        area: float | None,
         n_bounds: tuple[float, float] | None = None,
         allow_extrapolation: bool = False,
     ) -> "Limits":
-        """Limits of a run of ``calculator`` on ``atoms``."""
+        """Limits of a run of ``calculator`` whose n spreads over ``area``, A^2."""
         low, high = UNBOUNDED if n_bounds is None else _interval("n_bounds", n_bounds)
         per_area = getattr(calculator, "excess_electrons_per_area_range", None)
         n_range = UNBOUNDED
         if per_area is not None:
-            area = surface_area(atoms)
             if area is None:
                 raise InputError(
                     "cell: got no area, expected two cell vectors along the surface, as the "
@@ -90,6 +75,7 @@ class Limits:
         potential_range = UNBOUNDED
         if potential is not None:
             potential_range = _interval("potential_range", potential)
+        allow_extrapolation |= bool(getattr(calculator, "allow_extrapolation", False))
         return cls((low, high), n_range, potential_range, allow_extrapolation)
 
     @property

@@ -33,9 +33,10 @@ COLUMNS = (
     "Phi_V",
     "U_V",
     "target_U_V",
+    "forces_spread_eV_A",
+    "Phi_spread_V",
 )
-FORCES_SPREAD = "forces_spread_eV_A"
-POTENTIAL_SPREAD = "Phi_spread_V"
+"""Of the log. The spreads are the last ones known, not-a-number where the calculator has none."""
 
 
 @dataclass(frozen=True)
@@ -95,24 +96,30 @@ class Recorder:
             f"absolute; {comment}"
         )
         self._frame = atoms.copy()
+        self._forces_spread = self._potential_spread = math.nan
         self._log: LogFile | None = None
         self._frames: TrajectoryFile | None = None
 
-    def open(self, first: SinglePoint, marks: Mapping[str, Any] | None = None) -> None:
+    def open(self, marks: Mapping[str, Any] | None = None) -> None:
         """Open the files; cut back to a checkpoint's marks, if there are any."""
         dropped = sorted(set(map(str, self.atoms.info)) - set(map(str, encodable_info(self.atoms))))
         if dropped:
             logger.warning("info: %s cannot be written and is left out", ", ".join(dropped))
         marks = {} if marks is None else marks
+        if marks:
+            self._forces_spread, self._potential_spread = marks["spreads"]
         if self.logfile is not None:
-            mark = marks.get("log") or {}
-            columns = mark.get("columns") or _columns(first)
-            self._log = LogFile(self.logfile, columns, self._comment, mark.get("bytes"))
+            size = (marks.get("log") or {}).get("bytes")
+            self._log = LogFile(self.logfile, COLUMNS, self._comment, size)
         if self.trajectory is not None:
             self._frames = open_trajectory(self.trajectory, self._frame, marks.get("trajectory"))
 
     def annotate(self, point: SinglePoint, target: float) -> None:
-        """Write n, the potentials and the other energy to ``atoms.info``."""
+        """Write n, the potentials and the other energy to ``atoms.info``; note the spreads."""
+        if point.forces_spread is not None:
+            self._forces_spread = point.forces_spread
+        if point.potential_spread is not None:
+            self._potential_spread = point.potential_spread
         info = self.atoms.info
         info["excess_electrons"] = point.excess_electrons
         info["electrode_potential"] = point.potential
@@ -136,7 +143,7 @@ class Recorder:
     def _row(self, record: StepRecord) -> dict[str, float]:
         point = record.point
         n = point.excess_electrons
-        row = {
+        return {
             "step": record.step,
             "time_fs": record.time_fs,
             "T_K": record.temperature_K,
@@ -148,16 +155,16 @@ class Recorder:
             "Phi_V": point.potential,
             "U_V": self.reference.from_absolute(point.potential),
             "target_U_V": self.reference.from_absolute(record.target),
+            "forces_spread_eV_A": self._forces_spread,
+            "Phi_spread_V": self._potential_spread,
         }
-        for name, value in _spreads(point).items():
-            row[name] = math.nan if value is None else value
-        return row
 
     def marks(self) -> dict[str, Any]:
         """Ends of the files, made durable, for a checkpoint."""
-        marks: dict[str, Any] = {"log": None, "trajectory": None}
+        spreads = [self._forces_spread, self._potential_spread]
+        marks: dict[str, Any] = {"log": None, "trajectory": None, "spreads": spreads}
         if self._log is not None:
-            marks["log"] = self._log.mark() | {"columns": list(self._log.columns)}
+            marks["log"] = self._log.mark()
         if self._frames is not None:
             marks["trajectory"] = self._frames.mark()
         return marks
@@ -174,11 +181,3 @@ class Recorder:
             if file is not None:
                 file.close()
         self._log = self._frames = None
-
-
-def _spreads(point: SinglePoint) -> dict[str, float | None]:
-    return {FORCES_SPREAD: point.forces_spread, POTENTIAL_SPREAD: point.potential_spread}
-
-
-def _columns(first: SinglePoint) -> tuple[str, ...]:
-    return COLUMNS + tuple(name for name, value in _spreads(first).items() if value is not None)

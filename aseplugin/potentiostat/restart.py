@@ -91,4 +91,4 @@ def load_run_state(dynamics: "ConstantPotentialMD", state: Mapping[str, Any], pa
     dynamics.ions.thermostat.load_state(state["thermostat"])
     dynamics.potentiostat.load_state(state["potentiostat"])
     dynamics.model.restore_state(state["calculator"])
-    dynamics.recorder.open(dynamics.point, state["outputs"])
+    dynamics.recorder.open(state["outputs"])

@@ -18,6 +18,7 @@ from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.potentiostat.contract import (
     CANONICAL,
     GRAND_CANONICAL,
+    electrode_area,
     ensemble_of,
     get_electrode_potential,
 )
@@ -46,7 +47,7 @@ class ConstantPotential(Calculator):
     reference : str or Reference
     tolerance : float
         On the potential, V. Omega is stationary in n, so its error is of second order,
-        C tolerance^2 / 2.
+        C tolerance^2 / 2. Below 1e-5 V the model has to compute in float64.
     capacitance : float, optional
         First guess of -dn/dPhi, e/V; by default the calculator's own, or 10 uF/cm2.
     excess_electrons : float, optional
@@ -55,7 +56,8 @@ class ConstantPotential(Calculator):
     n_bounds : (float, float), optional
         Hard bounds on n, e.
     allow_extrapolation : bool
-        Let n and the potential leave the calculator's training ranges, with a logged warning.
+        Let n and the potential leave the calculator's training ranges, with a logged warning;
+        also by the calculator's own ``allow_extrapolation``.
     max_iterations : int
         Most evaluations of one geometry.
 
@@ -86,7 +88,7 @@ class ConstantPotential(Calculator):
         potential: float | str,
         reference: str | Reference = "SHE",
         *,
-        tolerance: float = 1e-6,
+        tolerance: float = 1e-5,
         capacitance: float | None = None,
         excess_electrons: float | None = None,
         n_bounds: tuple[float, float] | None = None,
@@ -109,6 +111,8 @@ class ConstantPotential(Calculator):
         self.allow_extrapolation = allow_extrapolation
         self.max_iterations = max_iterations
         self._capacitance = capacitance
+        self._limits: Limits | None = None
+        self._area: float | None = None
         self._n = float(
             excess_electrons if excess_electrons is not None else calculator.excess_electrons or 0.0
         )
@@ -165,6 +169,10 @@ class ConstantPotential(Calculator):
         """The inner calculator's training range, absolute V."""
         return getattr(self.calculator, "potential_range", None)
 
+    def electrode_area(self, atoms: Atoms) -> float | None:
+        """Area that n spreads over, A^2."""
+        return electrode_area(self.calculator, atoms)
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -181,10 +189,14 @@ class ConstantPotential(Calculator):
             self.results["stress"] = self.calculator.get_property("stress", self.atoms)
 
     def _solve(self) -> None:
-        limits = Limits.of(self, self.atoms, self.n_bounds, self.allow_extrapolation)
+        area = electrode_area(self.calculator, self.atoms)
+        if self._limits is None or area != self._area:
+            self._area = area
+            self._limits = Limits.of(self.calculator, area, self.n_bounds, self.allow_extrapolation)
+        limits = self._limits
         limits.check_potential(self._absolute)
         if self._capacitance is None:
-            self._capacitance = guess_capacitance(self.atoms)
+            self._capacitance = guess_capacitance(area)
         solution = solve_excess_electrons(
             self._potential_at,
             self._absolute,
@@ -220,7 +232,7 @@ class ConstantPotential(Calculator):
         )
         for name in ("capacitance", "forces_spread", "electrode_potential_spread"):
             if inner.results.get(name) is not None:
-                self.results[name] = float(inner.results[name])
+                self.results[name] = inner.results[name]
 
     def checkpoint_state(self) -> dict[str, NDArray[Any]]:
         """Where the next solution starts, and the inner calculator's own state."""

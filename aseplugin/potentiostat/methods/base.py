@@ -42,6 +42,8 @@ class RunContext:
         Whether the ions have no thermostat.
     capacitance : float or None
         The user's guess, e/V.
+    area : float or None
+        That n spreads over, to guess a capacitance by, A^2.
     """
 
     atoms: Atoms
@@ -52,6 +54,7 @@ class RunContext:
     rng: np.random.Generator
     constant_energy: bool
     capacitance: float | None = None
+    area: float | None = None
 
 
 class Potentiostat(ABC):
@@ -172,7 +175,7 @@ class CanonicalPotentiostat(Potentiostat):
     def _first_capacitance(self, known: float | None) -> None:
         guess = self.context.capacitance
         if guess is None:
-            guess = known if known is not None else guess_capacitance(self.context.atoms)
+            guess = known if known is not None else guess_capacitance(self.context.area)
         if not 0 < guess < math.inf:
             raise InputError(f"capacitance: got {guess} e/V, expected more than 0")
         self.first_capacitance = self.capacitance = float(guess)

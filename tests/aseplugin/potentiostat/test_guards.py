@@ -12,6 +12,7 @@ from ase import Atoms
 
 from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, InputError
 from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
+from voltase.aseplugin.potentiostat.wrapper import ConstantPotential
 from voltase.aseplugin.testing import CapacitorOscillators, oscillator_atoms
 
 Factory = Callable[..., ConstantPotentialMD]
@@ -182,6 +183,38 @@ def test_training_range_of_n(
         else:
             with pytest.raises(ExtrapolationError, match=r"range -0\.3 to 0\.1 e for this area"):
                 dynamics.run(200)
+
+
+def test_calculator_may_waive_its_range(make_dynamics: Factory, make_atoms: Any) -> None:
+    atoms = make_atoms()
+    atoms.calc.excess_electrons_per_area_range = (0.0, 0.01 / 45)
+    atoms.calc.allow_extrapolation = True
+    make_dynamics("newton", atoms=atoms).run(1)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_calculator_knows_its_area(
+    make_dynamics: Factory, make_atoms: Any, tmp_path: Path, wrapped: bool
+) -> None:
+    # n is 0.072 e: too much for one face of 45 A^2, not for two.
+    for faces in (1, 2):
+        atoms = make_atoms()
+        atoms.calc.excess_electrons_per_area_range = (-0.05 / 45, 0.05 / 45)
+        atoms.calc.electrode_area = lambda atoms, faces=faces: faces * 45.0
+        method = "bonnet-otani"
+        if wrapped:
+            method, atoms.calc = "direct", ConstantPotential(atoms.calc, -0.2)
+        log = tmp_path / f"{faces}.csv"
+        dynamics = make_dynamics(method, atoms=atoms, potential="-0.2V", logfile=log)
+        if faces == 1:
+            with pytest.raises(ExtrapolationError, match=r"beyond 0\.05 e, expected it within"):
+                dynamics.run(1)
+            continue
+        dynamics.run(1)
+        sigma = float(log.read_text().splitlines()[2].split(",")[7])
+        n = atoms.info["excess_electrons"]
+        assert sigma == pytest.approx(-0.072 / 90 * 1602.18, rel=0.05)
+        assert n == pytest.approx(0.072, rel=0.05)
 
 
 def test_training_range_of_the_potential(make_dynamics: Factory, make_atoms: Any) -> None:

@@ -37,7 +37,7 @@ def test_log_holds_the_run(make_dynamics: Factory, tmp_path: Path) -> None:
         "# voltase constant-potential MD; U in V vs SHE, whose zero is at 4.44"
     )
     expected = "step time_fs T_K E_eV Omega_eV conserved_eV n_e sigma_uC_cm2 Phi_V U_V target_U_V"
-    assert columns == expected.split()
+    assert columns == [*expected.split(), "forces_spread_eV_A", "Phi_spread_V"]
     row = {name: rows[:, i] for i, name in enumerate(columns)}
     np.testing.assert_array_equal(row["step"], [0, 5, 10, 15])
     np.testing.assert_allclose(row["time_fs"], [0.0, 2.5, 5.0, 7.5], rtol=1e-14)
@@ -63,25 +63,30 @@ def test_log_without_an_area(make_atoms: Callable[..., Atoms], tmp_path: Path) -
     assert np.isnan(rows[:, columns.index("sigma_uC_cm2")]).all()
     ConstantPotentialMD(atoms, 0.0, capacitance=0.2, area=45.0, **options).run(1)
     _, columns, rows = read_log(path)
-    assert np.isfinite(rows).all()
+    assert np.isfinite(rows[:, :-2]).all()
+    assert np.isnan(rows[:, -2:]).all()
 
 
 class Committee(CapacitorOscillators):
-    """Reports the spread over a committee."""
+    """Reports the spread over a committee, that of the forces in every third calculation."""
 
     def calculate(self, *args: Any, **kwargs: Any) -> None:
         super().calculate(*args, **kwargs)
-        self.results |= {"forces_spread": 0.25, "electrode_potential_spread": 0.125}
+        self.results["electrode_potential_spread"] = self.evaluations / 8
+        if self.evaluations % 3 == 1:
+            self.results["forces_spread"] = np.array([0.0, self.evaluations / 4])
 
 
 def test_spreads_are_logged(make_dynamics: Factory, tmp_path: Path) -> None:
     atoms = oscillator_atoms(2)
     atoms.calc = Committee(atoms.positions)
     path = tmp_path / "md.csv"
-    make_dynamics("newton", atoms=atoms, logfile=path).run(2)
+    make_dynamics("bonnet-otani", atoms=atoms, logfile=path, excess_electrons=0.0).run(4)
     _, columns, rows = read_log(path)
-    assert columns[-2:] == ["forces_spread_eV_A", "Phi_spread_V"]
-    np.testing.assert_array_equal(rows[:, -2:], [[0.25, 0.125]] * 3)
+    row = {name: rows[:, i] for i, name in enumerate(columns)}
+    np.testing.assert_array_equal(row["Phi_spread_V"] * 8, [1, 2, 3, 4, 5])
+    # The last one known, the largest of the atoms.
+    np.testing.assert_array_equal(row["forces_spread_eV_A"] * 4, [1, 1, 1, 4, 4])
 
 
 @pytest.mark.parametrize("suffix", [".traj", ".extxyz", ".xyz"])

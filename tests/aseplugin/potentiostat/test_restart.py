@@ -216,6 +216,39 @@ def test_history_of_the_calculator(
     assert same == (kind is RememberingOscillators)
 
 
+class CountingOscillators(CapacitorOscillators):
+    """Reports a spread in every seventh calculation."""
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        super().calculate(*args, **kwargs)
+        if self.evaluations % 7 == 0:
+            self.results["forces_spread"] = self.evaluations / 8
+
+    def checkpoint_state(self) -> dict[str, NDArray[Any]]:
+        return {"evaluations": np.array(self.evaluations)}
+
+    def restore_state(self, state: dict[str, NDArray[Any]]) -> None:
+        self.evaluations = int(state["evaluations"])
+
+
+def test_last_spread_is_restored(
+    make_dynamics: Factory, make_atoms: Callable[..., Atoms], tmp_path: Path
+) -> None:
+    for parts in (False, True):
+        folder = tmp_path / ("parts" if parts else "whole")
+        atoms = make_atoms()
+        atoms.calc = CountingOscillators(oscillator_atoms(5).positions)
+        dynamics = make_dynamics("bonnet-otani", "langevin", atoms=atoms, **outputs(folder))
+        dynamics.run(10 if parts else 30)
+        if parts:
+            dynamics.close()
+            fresh = CountingOscillators(oscillator_atoms(5).positions)
+            dynamics = ConstantPotentialMD.from_checkpoint(folder / "run.ckpt", fresh)
+            dynamics.run(20)
+        dynamics.close()
+    assert digests(tmp_path / "parts") == digests(tmp_path / "whole")
+
+
 def test_wrapped_calculator(
     make_dynamics: Factory, make_atoms: Callable[..., Atoms], tmp_path: Path
 ) -> None:

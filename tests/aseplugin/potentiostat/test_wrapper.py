@@ -207,7 +207,7 @@ def test_no_convergence_raises(make_atoms: Callable[..., Atoms]) -> None:
     assert atoms.calc.results == {}
 
 
-def test_training_range(make_atoms: Callable[..., Atoms]) -> None:
+def test_training_range(make_atoms: Callable[..., Atoms], caplog: pytest.LogCaptureFixture) -> None:
     atoms = make_atoms()
     area = 45.0
     atoms.calc.excess_electrons_per_area_range = (-0.05 / area, 0.05 / area)
@@ -217,6 +217,10 @@ def test_training_range(make_atoms: Callable[..., Atoms]) -> None:
         atoms.get_potential_energy()
     atoms.calc = ConstantPotential(inner, -0.5, allow_extrapolation=True)
     assert atoms.calc.get_property("excess_electrons", atoms) > 0.05
+    atoms.positions[0, 2] += 0.01
+    atoms.get_forces()
+    # Once, not at every geometry.
+    assert caplog.text.count("training range -0.05 to 0.05 e") == 1
     inner.potential_range = (4.0, 5.0)
     atoms.calc = ConstantPotential(inner, -0.5)
     with pytest.raises(ExtrapolationError, match=r"potential: got 3\.94 V"):
