@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.units import fs
 
 from voltase.aseplugin.electrochemistry import Reference, check_plausible
-from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, InputError
+from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, InputError, VoltaseError
 from voltase.aseplugin.potential_schedule import parse_potential_schedule
 from voltase.aseplugin.potentiostat.checkpoint import write_checkpoint
 from voltase.aseplugin.potentiostat.contract import (
@@ -104,7 +104,8 @@ class ConstantPotentialMD:
     InputError
         If an argument is unusable or does not go with the others.
     DynamicsError
-        From a run, at not-a-number, an explosion or lost atoms; a frame is saved and named.
+        From a run, at not-a-number, an explosion, lost atoms or an error of the calculator's; a
+        frame is saved and named.
     ExtrapolationError
         If n or the target leaves its range.
     """
@@ -360,6 +361,8 @@ class ConstantPotentialMD:
         except ExtrapolationError as error:
             frame = self._fail(before)
             raise ExtrapolationError(f"step {self.nsteps}: {error}; frame in {frame}") from error
+        except VoltaseError as error:
+            self._guard(str(error), before)
         self._guard(self.guards.check_point(self.point), before)
 
     def _record(self) -> None:

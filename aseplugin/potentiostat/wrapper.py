@@ -47,7 +47,7 @@ class ConstantPotential(Calculator):
     reference : str or Reference
     tolerance : float
         On the potential, V. Omega is stationary in n, so its error is of second order,
-        C tolerance^2 / 2. Below 1e-5 V the model has to compute in float64.
+        C tolerance^2 / 2. A potential computed in float32 may need more.
     capacitance : float, optional
         First guess of -dn/dPhi, e/V; by default the calculator's own, or 10 uF/cm2.
     excess_electrons : float, optional
@@ -88,7 +88,7 @@ class ConstantPotential(Calculator):
         potential: float | str,
         reference: str | Reference = "SHE",
         *,
-        tolerance: float = 1e-5,
+        tolerance: float = 1e-6,
         capacitance: float | None = None,
         excess_electrons: float | None = None,
         n_bounds: tuple[float, float] | None = None,

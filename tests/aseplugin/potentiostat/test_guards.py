@@ -234,6 +234,22 @@ def test_range_per_area_needs_an_area(make_dynamics: Factory, make_atoms: Any) -
         make_dynamics("newton", atoms=atoms)
 
 
+def test_error_of_the_calculator(make_dynamics: Factory, make_atoms: Any) -> None:
+    class Refusing(CapacitorOscillators):
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            super().calculate(*args, **kwargs)
+            if self.evaluations == 6:
+                raise InputError("atoms: O 0 and O 1 are 0.1 A apart")
+
+    atoms = make_atoms()
+    atoms.calc = Refusing(oscillator_atoms(5).positions)
+    dynamics = make_dynamics("bonnet-otani", atoms=atoms, excess_electrons=0.0)
+    with pytest.raises(DynamicsError, match=r"^step 5: atoms: O 0 and O 1 are 0\.1 A") as caught:
+        dynamics.run(10)
+    assert isinstance(caught.value.__cause__ or caught.value.__context__, InputError)
+    assert len(frame_in(caught.value)) == 5
+
+
 def test_failed_evaluation_ends_the_run(make_dynamics: Factory, make_atoms: Any) -> None:
     class Crashing(CapacitorOscillators):
         def calculate(self, *args: Any, **kwargs: Any) -> None:
