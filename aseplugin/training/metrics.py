@@ -2,134 +2,207 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..models.pemace import PEMACEModel
-from .dataset import Sample
-from .losses import conjugate_label, electrode_input, predict
+from voltase.aseplugin.models.graph import Graph
+from voltase.aseplugin.models.pemace import PEMACEModel
+from voltase.aseplugin.training.dataset import Sample
+from voltase.aseplugin.training.losses import conjugate_label, electrode_input, predict
+
+LOG = logging.getLogger(__name__)
+Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class SampleErrors:
+    """Labels and predictions of one sample.
+
+    Attributes
+    ----------
+    config_type : str
+    species : ndarray (n_atoms,)
+        Index of each element in the model's list.
+    forces : list of (label, prediction) arrays (n_atoms, 3)
+        eV/A, one entry an electron number.
+    potential : list of (label, prediction)
+        Phi in V; a model of Omega(R, Phi) is inverted to give Phi at the label's n, NaN where that
+        fails.
+    energy : list of (label, prediction)
+        eV/atom, the atoms' own energies left out.
+    """
+
+    config_type: str
+    species: npt.NDArray[np.int64]
+    forces: list[tuple[Array, Array]] = field(default_factory=list)
+    potential: list[tuple[float, float]] = field(default_factory=list)
+    energy: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def response(self) -> list[tuple[Array, Array]]:
+        """Force differences of neighbouring electron numbers (label, prediction), eV/A."""
+        return [(t1 - t0, p1 - p0) for (t0, p0), (t1, p1) in
+                zip(self.forces, self.forces[1:], strict=False)]  # fmt: skip
 
 
 @dataclass
 class Evaluation:
-    """Predictions beside labels, by config type.
+    """Labels and predictions of a set.
 
     Attributes
     ----------
-    forces : dict of list of (label, prediction) arrays (n_atoms, 3), eV/A
-    conjugate : dict of list of (label, prediction)
-        Phi in V; a model of Omega(R, Phi) is inverted to give Phi at the label's n.
-    response : dict of list of (label, prediction) arrays (n_atoms, 3), eV/A
-        Force differences of neighbouring electron numbers of one geometry.
-    energy : dict of list of (label, prediction), eV/atom
-    species : dict of list of arrays (n_atoms,)
+    symbols : list of str
+        Elements of the model.
+    samples : list of SampleErrors
     """
 
-    forces: dict[str, list[tuple[np.ndarray, np.ndarray]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    conjugate: dict[str, list[tuple[float, float]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    response: dict[str, list[tuple[np.ndarray, np.ndarray]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    energy: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    symbols: list[str]
+    samples: list[SampleErrors] = field(default_factory=list)
+
+    def by_type(self) -> dict[str, list[SampleErrors]]:
+        """Samples of each config type."""
+        out: dict[str, list[SampleErrors]] = defaultdict(list)
+        for sample in self.samples:
+            out[sample.config_type].append(sample)
+        return dict(out)
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Errors of every config type: RMSE of forces, MAE of Phi, relative response error."""
-        out: dict[str, dict[str, float]] = defaultdict(dict)
-        for kind, pairs in self.forces.items():
-            error = np.concatenate([(p - t).ravel() for t, p in pairs])
-            label = np.concatenate([t.ravel() for t, _ in pairs])
-            out[kind]["force_rmse_meV_A"] = 1e3 * float(np.sqrt(np.mean(error**2)))
-            out[kind]["force_rms_meV_A"] = 1e3 * float(np.sqrt(np.mean(label**2)))
-            out[kind]["frames"] = len(pairs)
-        for kind, values in self.conjugate.items():
-            error = np.array([p - t for t, p in values])
-            out[kind]["potential_mae_V"] = float(np.abs(error).mean())
-            out[kind]["potential_bias_V"] = float(error.mean())
-        for kind, pairs in self.response.items():
-            error = np.concatenate([(p - t).ravel() for t, p in pairs])
-            label = np.concatenate([t.ravel() for t, _ in pairs])
-            out[kind]["response_error"] = float(np.sqrt((error**2).sum() / (label**2).sum()))
-        for kind, values in self.energy.items():
-            error = np.array([p - t for t, p in values])
-            if len(error) > 1:
-                out[kind]["energy_rmse_meV_atom"] = 1e3 * float(error.std())
-        return {k: dict(v) for k, v in out.items()}
+        """Errors of every config type; a quantity without a label is absent.
+
+        Returns
+        -------
+        dict
+            ``frames``; ``force_rmse_meV_A`` and the labels' own ``force_rms_meV_A``, over all
+            components; ``potential_mae_V``, ``potential_bias_V`` and, if not zero,
+            ``potential_unsolved`` frames; ``response_error``, the norm of the error of the force
+            differences over the norm of the differences (1: nothing learned);
+            ``energy_rmse_meV_atom`` about the mean error of the type.
+        """
+        return {kind: _summarise(samples) for kind, samples in self.by_type().items()}
 
 
-def evaluate_samples(model: PEMACEModel, samples: list[Sample]) -> Evaluation:
+def _summarise(samples: list[SampleErrors]) -> dict[str, float]:
+    forces = [pair for sample in samples for pair in sample.forces]
+    out: dict[str, float] = {
+        "frames": len(forces),
+        "force_rmse_meV_A": 1e3 * _norm(p - t for t, p in forces) / _root_count(forces),
+        "force_rms_meV_A": 1e3 * _norm(t for t, _ in forces) / _root_count(forces),
+    }
+    errors = np.array([p - t for sample in samples for t, p in sample.potential])
+    solved = errors[np.isfinite(errors)]
+    if solved.size:
+        out["potential_mae_V"] = float(np.abs(solved).mean())
+        out["potential_bias_V"] = float(solved.mean())
+    if solved.size < errors.size:
+        out["potential_unsolved"] = errors.size - solved.size
+    response = [pair for sample in samples for pair in sample.response]
+    scale = _norm(t for t, _ in response)
+    if scale > 0.0:
+        out["response_error"] = _norm(p - t for t, p in response) / scale
+    energies = np.array([p - t for sample in samples for t, p in sample.energy])
+    if energies.size > 1:
+        out["energy_rmse_meV_atom"] = 1e3 * float(energies.std())
+    return out
+
+
+def _norm(arrays: Iterable[Array]) -> float:
+    return math.sqrt(sum(float(np.vdot(a, a)) for a in arrays))
+
+
+def _root_count(pairs: list[tuple[Array, Array]]) -> float:
+    return math.sqrt(sum(t.size for t, _ in pairs))
+
+
+def evaluate_samples(model: PEMACEModel, samples: Sequence[Sample]) -> Evaluation:
     """Predict every label of every sample.
 
     Parameters
     ----------
     model : PEMACEModel
-    samples : list of Sample
+    samples : sequence of Sample
     """
-    result = Evaluation()
+    return Evaluation(model.config.symbols, [evaluate_sample(model, s) for s in samples])
+
+
+def evaluate_sample(model: PEMACEModel, sample: Sample) -> SampleErrors:
+    """Predict every label of one sample with the committee's mean."""
     reference = next(model.parameters())
     members = model.config.n_members
     weights = torch.full((members,), 1.0 / members, device=reference.device, dtype=reference.dtype)
-    for sample in samples:
-        layout = sample.graph.layout
-        graph = sample.graph.to(reference.device, reference.dtype)
-        if reference.device.type == "cpu":
-            graph.layout = layout
-        forces = []
-        for k in range(len(sample.electrons)):
-            electrons = sample.electrons[k : k + 1].to(reference)
-            potential = sample.potential[k : k + 1].to(reference)
-            x = electrode_input(model, electrons, potential)
-            label = conjugate_label(model, electrons, potential)
-            charged = torch.isfinite(x if model.config.embedding == "potential" else electrons)
-            charged &= torch.isfinite(
-                potential if model.config.embedding == "potential" else electrons
+    graph = _moved(sample.graph, reference)
+    electrons, potential = sample.electrons.to(reference), sample.potential.to(reference)
+    count = len(electrons)
+    states = [electrode_input(model, electrons[k : k + 1], potential[k : k + 1])
+              for k in range(count)]  # fmt: skip
+    predictions = predict(model, graph, [x for x, _ in states], [known for _, known in states],
+                          weights, training=False)  # fmt: skip
+    result = SampleErrors(sample.config_type, sample.graph.species.cpu().numpy())
+    labels = conjugate_label(model, electrons, potential)
+    canonical = model.config.embedding == "electrons"
+    energies = sample.energy if canonical else sample.grand_energy
+    reference_energy = float(model.reference_energy(graph))
+    for k, prediction in enumerate(predictions):
+        target = sample.forces[k].double().numpy()
+        result.forces.append((target, prediction.forces.cpu().double().numpy()))
+        if bool(torch.isfinite(labels[k]) & states[k][1]):
+            phi = prediction.conjugate if canonical else potential_at(
+                model, graph, electrons[k : k + 1], potential[k : k + 1], weights)  # fmt: skip
+            result.potential.append((float(potential[k]), float(phi)))
+        label = float(energies[k])
+        if math.isfinite(label):
+            n_atoms = graph.n_atoms
+            result.energy.append(
+                ((label - reference_energy) / n_atoms, float(prediction.energy) / n_atoms)
             )
-            [p] = predict(model, graph, [x], [charged], weights, training=False)
-            predicted = p.forces.cpu().double().numpy()
-            target = sample.forces[k].double().numpy()
-            result.forces[sample.config_type].append((target, predicted))
-            forces.append((target, predicted))
-            if bool(torch.isfinite(label)):
-                phi = p.conjugate if model.config.embedding == "electrons" else (
-                    potential_at(model, graph, electrons, potential, weights))  # fmt: skip
-                result.conjugate[sample.config_type].append(
-                    (float(sample.potential[k]), float(phi))
-                )
-            energy = float(sample.energy[k])
-            if np.isfinite(energy):
-                if model.config.embedding == "potential" and bool(charged):
-                    energy += float(sample.electrons[k] * sample.potential[k])
-                energy -= float(model.reference_energy(graph))
-                result.energy[sample.config_type].append(
-                    (energy / graph.n_atoms, float(p.energy) / graph.n_atoms)
-                )
-        for (t0, p0), (t1, p1) in zip(forces, forces[1:], strict=False):
-            result.response[sample.config_type].append((t1 - t0, p1 - p0))
     return result
 
 
-def potential_at(model: PEMACEModel, graph: object, electrons: Tensor, start: Tensor,
+def potential_at(model: PEMACEModel, graph: Graph, electrons: Tensor, start: Tensor,
                  weights: Tensor) -> Tensor:  # fmt: skip
-    """Potential (V) at which a model of Omega(R, Phi) carries n electrons, by Newton's method."""
-    from ..models.graph import Graph
+    """Potential at which a model of Omega(R, Phi) carries n electrons, by Newton's method.
 
-    assert isinstance(graph, Graph)
+    Parameters
+    ----------
+    model : PEMACEModel
+    graph : Graph
+        One structure.
+    electrons, start : Tensor (1,)
+        n in e; first guess of Phi in V absolute.
+    weights : Tensor (n_members,)
+
+    Returns
+    -------
+    Tensor (1,)
+        In V absolute, NaN if the iteration does not converge.
+    """
     phi = start.clone()
     for _ in range(30):
         x = phi.detach().requires_grad_(True)
         description = model.describe(graph, x)
-        energy = model.evaluate(graph, description, x) @ weights
-        (n,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
+        energy = (model.evaluate(graph, description, x) * weights).sum()
+        (n,) = torch.autograd.grad(energy, x, create_graph=True)
         (slope,) = torch.autograd.grad(n.sum(), x)
         step = torch.clamp((electrons - n.detach()) / slope, -0.5, 0.5)
         phi = phi + step
         if float(step.abs().max()) < 1e-5:
-            break
-    return phi
+            return phi
+    LOG.warning("evaluation: no potential found at which n is %.4f", float(electrons))
+    return torch.full_like(phi, float("nan"))
+
+
+def _moved(graph: Graph, like: Tensor) -> Graph:
+    """Copy with a parameter's device and type, keeping the neighbour layout on the CPU."""
+    if graph.positions.device == like.device and graph.positions.dtype == like.dtype:
+        return replace(graph)
+    moved = graph.to(like.device, like.dtype)
+    if like.device.type == "cpu":
+        moved.layout = graph.layout
+    return moved

@@ -1,0 +1,132 @@
+"""What a network starts from: numbers read off the training data without training."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from voltase.aseplugin.models.pemace import PEMACEConfig
+from voltase.aseplugin.training.dataset import Sample
+
+LOG = logging.getLogger(__name__)
+DEFAULT_CAPACITANCE = 2e-3
+"""First guess in e/(V A^2) where no geometry has two labels (32 uF/cm2)."""
+DEFAULT_ZERO_CHARGE_POTENTIAL = 4.9
+"""First guess in V, absolute, where no potential is labelled."""
+SMALLEST_CHANGE = 1e-5
+"""Charge difference in e/A^2 from which a pair of labels is used."""
+
+
+def mean_neighbours(samples: Sequence[Sample]) -> float:
+    """Edges per atom, by which messages are normalised (at least one)."""
+    edges = sum(sample.graph.edge_index.shape[1] for sample in samples)
+    return max(edges / sum(sample.graph.n_atoms for sample in samples), 1.0)
+
+
+def fit_atomic_energies(samples: Sequence[Sample], model: PEMACEConfig) -> list[list[float]]:
+    """Least-squares energy of each element in each domain, eV (n_domains, n_elements).
+
+    Zero in a domain without energies. Elements whose numbers do not vary independently share the
+    energy by the smallest norm.
+    """
+    table = []
+    n_elements = len(model.symbols)
+    grand = model.embedding == "potential"
+    for domain in model.domains:
+        counts, energies = [], []
+        for sample in samples:
+            if sample.domain != domain:
+                continue
+            labels = sample.grand_energy if grand else sample.energy
+            row = np.bincount(sample.graph.species.numpy(), minlength=n_elements)
+            for energy in labels.tolist():
+                if math.isfinite(energy):
+                    counts.append(row)
+                    energies.append(energy)
+        if not counts:
+            table.append([0.0] * n_elements)
+            continue
+        solution = np.linalg.lstsq(np.array(counts, dtype=float), np.array(energies), rcond=None)
+        table.append([float(e) for e in solution[0]])
+    return table
+
+
+def fit_capacitors(samples: Sequence[Sample], domains: Sequence[str]
+                   ) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Capacitance at fixed geometry and potential of zero charge of each domain.
+
+    The capacitance is the median slope -d(n/A)/d(Phi) of neighbouring labels of one geometry; the
+    potential is the mean of Phi + (n/A) / C.
+
+    Returns
+    -------
+    list of float, list of float
+        In e/(V A^2) and V, absolute; defaults where nothing is labelled.
+    """
+    capacitances, potentials = [], []
+    for domain in domains:
+        labelled = [_labels(s) for s in samples if s.domain == domain]
+        slopes = [_slopes(density, phi) for density, phi in labelled]
+        found = np.concatenate(slopes) if slopes else np.empty(0)
+        capacitance = float(np.median(found)) if found.size else math.nan
+        if not capacitance > 0.0:
+            capacitance = DEFAULT_CAPACITANCE
+        shifts = [phi + np.nan_to_num(density) / capacitance for density, phi in labelled]
+        values = np.concatenate(shifts) if shifts else np.empty(0)
+        values = values[np.isfinite(values)]
+        centre = float(values.mean()) if values.size else DEFAULT_ZERO_CHARGE_POTENTIAL
+        LOG.info("domain %s: capacitance %.2e e/(V A^2) and potential of zero charge %.2f V to "
+                 "start from", domain, capacitance, centre)  # fmt: skip
+        capacitances.append(capacitance)
+        potentials.append(centre)
+    return capacitances, potentials
+
+
+def response_scale(samples: Sequence[Sample], capacitance: Sequence[float],
+                   domains: Sequence[str]) -> float:  # fmt: skip
+    """Root mean square of d(force)/d(n / A) over neighbouring labels (eV/A per e/A^2).
+
+    Where n is unknown it is estimated from Phi through the capacitance (e/(V A^2), one a domain).
+    One if no geometry has two labels.
+    """
+    squares, count = 0.0, 0
+    for sample in samples:
+        density, phi = _labels(sample)
+        estimate = -capacitance[list(domains).index(sample.domain)] * np.diff(phi)
+        changes = np.where(np.isfinite(np.diff(density)), np.diff(density), estimate)
+        for k, change in enumerate(changes):
+            if math.isfinite(change) and abs(change) > SMALLEST_CHANGE:
+                slope = (sample.forces[k + 1] - sample.forces[k]).double() / float(change)
+                squares += float((slope**2).sum())
+                count += slope.numel()
+    return math.sqrt(squares / count) if count and squares else 1.0
+
+
+def labelled_ranges(samples: Sequence[Sample]) -> tuple[list[float] | None, list[float] | None]:
+    """Smallest and largest Phi (V absolute) and n / A (e/A^2) among the labels; None if absent."""
+    potentials, densities = [np.empty(0)], [np.empty(0)]
+    for sample in samples:
+        density, phi = _labels(sample)
+        densities.append(density)
+        potentials.append(phi)
+    ranges: list[list[float] | None] = []
+    for parts in (potentials, densities):
+        values = np.concatenate(parts)
+        values = values[np.isfinite(values)]
+        ranges.append([float(values.min()), float(values.max())] if values.size else None)
+    return ranges[0], ranges[1]
+
+
+def _labels(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """n / A (e/A^2) and Phi (V) of every label, NaN where unknown."""
+    area = float(sample.graph.areas.sum())
+    return sample.electrons.double().numpy() / area, sample.potential.double().numpy()
+
+
+def _slopes(density: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    change, drop = np.diff(density), -np.diff(phi)
+    usable = (np.abs(change) > SMALLEST_CHANGE) & (np.abs(drop) > 1e-6)
+    return change[usable] / drop[usable]

@@ -1,0 +1,132 @@
+"""What commands show at the terminal: errors in one line, warnings, a log file, a progress bar."""
+
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import typer
+
+from voltase.aseplugin.errors import VoltaseError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+Bar = Callable[..., None]
+"""Takes the number done and, by keyword, ``total`` and ``text``."""
+
+
+def process_rank() -> int:
+    """Rank given by torch's launcher; 0 without one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def say(message: str) -> None:
+    """A line for the person at the terminal, from the first process only."""
+    if process_rank() == 0:
+        typer.echo(message, err=True)
+
+
+@contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Turn this package's exceptions into a line and exit status 2, Ctrl-C into status 130.
+
+    Parameters
+    ----------
+    debug : bool
+        Let exceptions through, with their traceback.
+    """
+    rank = process_rank()
+    prefix = "error" if rank == 0 else f"error in process {rank}"
+    try:
+        yield
+    except VoltaseError as error:
+        if debug:
+            raise
+        typer.echo(f"{prefix}: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    except OSError as error:
+        if debug:
+            raise
+        typer.echo(f"{prefix}: {error}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        say("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def silent_imports() -> Iterator[None]:
+    """Drop what packages print while they are imported (mace-torch names what it misses)."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+def quiet_third_parties() -> None:
+    """Keep warnings of other packages that a user can do nothing about off the terminal."""
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated")
+    warnings.filterwarnings("ignore", message="The TorchScript type system doesn't support")
+    warnings.filterwarnings("ignore", message=".*TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD detected")
+
+
+def log_warnings() -> None:
+    """Show the package's warnings on the terminal, from the first process only."""
+    logger = logging.getLogger("voltase")
+    if process_rank() > 0:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Append the package's messages to a file, for the length of a with block."""
+    if process_rank() > 0:
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("voltase")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None) -> Iterator[Bar]:
+    """Progress bar on a terminal; nothing elsewhere or in other processes than the first."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    shown = console.is_terminal and process_rank() == 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, disable=not shown) as progress:
+        task = progress.add_task(description, total=total)
+
+        def update(done: float, total: float | None = None, text: str | None = None) -> None:
+            progress.update(task, completed=done, total=total, description=text or description)
+
+        yield update
+

@@ -1,0 +1,289 @@
+"""``pe-train``: train a potential-dependent force field."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voltase.aseplugin.errors import VoltaseError
+from voltase.aseplugin.training.config import DataConfig, TrainingConfig
+from voltase.cli import options
+from voltase.cli.config import build, check_keys, check_section, coerce, read_yaml
+from voltase.cli.stopping import StopRequest
+from voltase.cli.summary import RunSummary
+from voltase.cli.terminal import (
+    Bar,
+    log_file,
+    log_warnings,
+    one_line_errors,
+    process_rank,
+    progress_bar,
+    quiet_third_parties,
+    say,
+    silent_imports,
+)
+
+if TYPE_CHECKING:
+    from voltase.aseplugin.training.run import RunConfig, TrainingRun
+
+DEFAULT = TrainingConfig()
+# Top-level keys of the settings beside the sections, with their types.
+RUN_KEYS = {
+    "out": str,
+    "device": str,
+    "threads": int | None,
+    "init": str | None,
+    "restart": bool,
+}
+SECTIONS = ("data", "model", "training", "card")
+FINISHED = {
+    "finished": "finished",
+    "no improvement": "stopped: no improvement of the validation errors",
+}
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Train a potential-dependent force field.",
+)
+
+
+@app.callback()
+def _pe_train() -> None:
+    pass
+
+
+@app.command(
+    epilog="Sections of the settings: data, model (with backbone), training (with loss), card; "
+    "beside them out, device, threads, init, restart. Paths count from the current folder. "
+    "Several processes: torchrun --nproc_per_node 2 -m voltase.cli.train mace CONFIG.yaml"
+)
+def mace(
+    config: options.ConfigFile = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labelled frames, as a rule extxyz; may be repeated.", metavar="FILE"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run.", metavar="DIR", show_default="training"),
+    ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model takes: electrons, for E(R, n), or potential, for Omega(R, Phi).",
+            show_default="electrons",
+            metavar="[electrons|potential]",
+        ),
+    ] = None,
+    coupling: Annotated[
+        str | None,
+        typer.Option(
+            help="How it enters: dipole (the electrode's field acts on learned dipoles) or scalar "
+            "(a number in the node features).",
+            show_default="dipole",
+            metavar="[dipole|scalar]",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", show_default=str(DEFAULT.epochs))
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Width of the network.", show_default="32")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="At its highest.", show_default=f"{DEFAULT.learning_rate:g}"),
+    ] = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    restart: options.Restart = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint or bundled model whose weights are taken over where they fit, and "
+            "whose settings are the defaults.",
+            metavar="CHECKPOINT",
+        ),
+    ] = None,
+    debug: options.Debug = False,
+) -> None:
+    """Train PE-MACE on labelled frames; writes a checkpoint with its card and plots into DIR."""
+    quiet_third_parties()
+    log_warnings()
+    given = {
+        "data.files": None if not data else [str(path) for path in data],
+        "model.embedding": embedding,
+        "model.coupling": coupling,
+        "model.backbone.channels": channels,
+        "training.epochs": epochs,
+        "training.learning_rate": learning_rate,
+        "training.seed": seed,
+        "out": None if out is None else str(out),
+        "device": device,
+        "threads": threads,
+        "restart": restart,
+        "init": init,
+    }
+    with one_line_errors(debug):
+        try:
+            _train(_settings(config, given))
+        finally:
+            _leave()
+
+
+def _settings(path: Path | None, given: Mapping[str, Any]) -> "RunConfig":
+    """Settings of the file, overridden by the options that were given."""
+    tree = {} if path is None else read_yaml(path)
+    check_keys(tree, [*SECTIONS, *RUN_KEYS], "config")
+    for name, value in given.items():
+        if value is not None:
+            _put(tree, name.split("."), value)
+    values: dict[str, Any] = {
+        name: coerce(tree[name], kind, name) for name, kind in RUN_KEYS.items() if name in tree
+    }
+    # Sections that need no torch come first: a slip there is reported at once.
+    for name, kind in (("data", DataConfig), ("training", TrainingConfig)):
+        values[name] = build(kind, check_section(kind, tree.get(name), name), name)
+    values["card"] = coerce(tree.get("card") or {}, dict[str, Any], "card")
+
+    with silent_imports():
+        from voltase.aseplugin.models.pemace import PEMACEConfig
+        from voltase.aseplugin.training.run import RunConfig
+
+    values["model"] = check_section(PEMACEConfig, tree.get("model"), "model")
+    return RunConfig(**values)
+
+
+def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        if not isinstance(tree.get(key), dict):
+            # An absent or empty section; one of another type is replaced only if it is empty.
+            if tree.get(key) is not None:
+                return
+            tree[key] = {}
+        tree = tree[key]
+    tree[keys[-1]] = value
+
+
+def _train(config: "RunConfig") -> None:
+    from voltase.aseplugin.training.run import TrainingRun
+
+    say("reading the data")
+    run = TrainingRun(config)
+    first = process_rank() == 0
+    if first:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    log = log_file(run.folder / "train.log") if first else nullcontext()
+    summary = RunSummary(run.folder / "summary.yaml", "pe-train mace", run.resolved())
+    stop = StopRequest("stopping after this batch; once more to give up what it has done")
+    with log, stop:
+        summary.write("running", model=run.model_facts())
+        _announce(run)
+        try:
+            ended = _run(run, stop, summary)
+        except VoltaseError as error:
+            summary.write(f"failed: {error}")
+            raise
+        except KeyboardInterrupt:
+            summary.write("interrupted")
+            raise
+    if not ended:
+        again = "the same command" if config.restart else "the same command without --no-restart"
+        say(f"interrupted; the state is in {config.out}, {again} goes on from there")
+        raise typer.Exit(stop.exit_code)
+
+
+def _run(run: "TrainingRun", stop: StopRequest, summary: RunSummary) -> bool:
+    """Train and finish; False if asked to stop."""
+    with progress_bar("training", None) as bar:
+        outcome = run.train(_batch_shown(run, bar), _epoch_shown(run), stop)
+    if outcome == "interrupted":
+        summary.write("interrupted", epochs=run.trainer.epoch)
+        return False
+    say("judging the model on the held-out snapshots")
+    target = run.finish(stop)
+    if target is None:
+        summary.write("interrupted", epochs=run.trainer.epoch)
+        return False
+    summary.write(FINISHED[outcome], epochs=run.trainer.epoch, model=run.model_facts(target),
+                  errors=run.errors)  # fmt: skip
+    for line in _error_lines(run.errors):
+        say(line)
+    say(f'{FINISHED[outcome]}; the model is in {target}: PEMACE("{target}")')
+    return True
+
+
+def _announce(run: "TrainingRun") -> None:
+    facts = run.model_facts()
+    split = run.split
+    word = f"goes on after epoch {run.resumed_epoch}" if run.resumed else "starts"
+    say(f"training {word}: {facts['weights']} weights; {len(split.train)} geometries to train on, "
+        f"{len(split.valid)} for validation, {len(split.test)} for the test")  # fmt: skip
+    if run.taken is not None:
+        say(f"init: took {run.taken[0]} of {run.taken[1]} weights")
+
+
+def _batch_shown(run: "TrainingRun", bar: Bar) -> Any:
+    def show(done: int, total: int, parts: dict[str, float]) -> None:
+        epoch = run.trainer.epoch
+        forces = 1e3 * parts["forces"] ** 0.5
+        bar(epoch * total + done, total=run.config.training.epochs * total,
+            text=f"epoch {epoch + 1}, forces {forces:.0f} meV/A")  # fmt: skip
+
+    return show
+
+
+def _epoch_shown(run: "TrainingRun") -> Any:
+    import logging
+
+    logger = logging.getLogger(__name__)
+
+    def show(record: dict[str, Any]) -> None:
+        line = epoch_line(record, run.config.training.epochs)
+        logger.info(line)
+        say(line)
+
+    return show
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """One line on a finished epoch: losses, and validation errors by config type."""
+    losses = ", ".join(f"{name} {value:.3g}" for name, value in record["loss"].items())
+    parts = [f"epoch {record['epoch']}/{epochs}  {record['seconds']:.1f} s  loss: {losses}"]
+    parts += _error_lines(record.get("valid", {}))
+    return "  |  ".join(parts)
+
+
+def _error_lines(errors: Mapping[str, Mapping[str, float]]) -> list[str]:
+    lines = []
+    for kind, found in errors.items():
+        parts = [f"forces {found['force_rmse_meV_A']:.0f} meV/A"]
+        if "potential_mae_V" in found:
+            parts.append(f"Phi {found['potential_mae_V']:.2f} V")
+        if "response_error" in found:
+            parts.append(f"response {found['response_error']:.2f}")
+        lines.append(f"{kind}: {', '.join(parts)}")
+    return lines
+
+
+def _leave() -> None:
+    """Leave the process group, if torch was loaded at all."""
+    if "torch" in sys.modules:
+        from voltase.aseplugin.training.parallel import leave_process_group
+
+        leave_process_group()
+
+
+def main() -> None:
+    """Entry point of the ``pe-train`` command."""
+    app(prog_name="pe-train")
+
+
+if __name__ == "__main__":
+    main()
