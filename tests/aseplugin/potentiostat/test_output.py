@@ -150,7 +150,17 @@ def make_frame(index: int, frame: Atoms) -> Atoms:
 @pytest.mark.parametrize("suffix", [".traj", ".xyz"])
 @pytest.mark.parametrize(
     ("cut", "written", "final"),
-    [(0, 5, 8), (1, 1, 3), (1, 43, 50), (5, 41, 90), (41, 42, 43), (42, 43, 44), (42, 90, 100)],
+    [
+        (0, 5, 8),
+        (1, 1, 3),
+        (1, 43, 50),
+        (5, 41, 10),
+        (5, 41, 90),
+        (41, 42, 43),
+        (42, 60, 42),
+        (42, 90, 100),
+        (50, 90, 51),
+    ],
 )
 def test_trajectory_is_cut_back(
     tmp_path: Path, suffix: str, cut: int, written: int, final: int
