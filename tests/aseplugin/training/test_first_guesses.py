@@ -1,0 +1,127 @@
+"""Numbers read off the training data, against the analytic electrode that made them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from voltase.aseplugin.models.pemace import PEMACEConfig
+from voltase.aseplugin.training.config import DataConfig
+from voltase.aseplugin.training.dataset import Sample, group_samples
+from voltase.aseplugin.training.first_guesses import (
+    DEFAULT_CAPACITANCE,
+    DEFAULT_ZERO_CHARGE_POTENTIAL,
+    fit_atomic_energies,
+    fit_capacitors,
+    labelled_ranges,
+    mean_neighbours,
+    response_scale,
+)
+from voltase.aseplugin.training.frames import label_frame
+from voltase.aseplugin.training.synthetic import CHARGES, synthetic_frames
+
+EPSILON_0 = 5.526349e-3  # e/(V A)
+
+
+@pytest.fixture(scope="module")
+def electrode(tiny: PEMACEConfig) -> list[Sample]:
+    """Without water the potential depends on the charge alone."""
+    data = DataConfig()
+    structures = synthetic_frames(3, charges=3, waters=0, capacitance=3e-3,
+                                  zero_charge_potential=5.2)  # fmt: skip
+    frames = [label_frame(atoms, data, "frame") for atoms in structures]
+    return group_samples(frames, data, tiny)
+
+
+def test_the_capacitor_is_recovered(electrode: list[Sample]) -> None:
+    capacitance, potential = fit_capacitors(electrode, ["default"])
+    assert capacitance == pytest.approx([3e-3], rel=1e-4)
+    assert potential == pytest.approx([5.2], abs=1e-4)
+
+
+def test_water_shifts_the_potential_but_not_the_capacitance(samples: list[Sample]) -> None:
+    capacitance, _ = fit_capacitors(samples, ["default"])
+    assert capacitance == pytest.approx([2e-3], rel=1e-4)
+
+
+def test_domains_without_labels_get_the_defaults(electrode: list[Sample]) -> None:
+    capacitance, potential = fit_capacitors(electrode, ["default", "other"])
+    assert capacitance[1] == DEFAULT_CAPACITANCE
+    assert potential[1] == DEFAULT_ZERO_CHARGE_POTENTIAL
+    nan = torch.full((3,), torch.nan)
+    bare = [replace(s, electrons=nan, potential=nan) for s in electrode]
+    assert fit_capacitors(bare, ["default"]) == ([DEFAULT_CAPACITANCE],
+                                                 [DEFAULT_ZERO_CHARGE_POTENTIAL])  # fmt: skip
+
+
+def test_the_potential_alone_gives_its_mean(electrode: list[Sample]) -> None:
+    silent = [replace(s, electrons=torch.full((3,), torch.nan)) for s in electrode]
+    _, potential = fit_capacitors(silent, ["default"])
+    assert potential[0] == pytest.approx(float(torch.cat([s.potential for s in silent]).mean()))
+
+
+def test_the_response_scale_is_the_field_on_the_charges(samples: list[Sample]) -> None:
+    """d(force)/d(n/A) = -q / eps0 along the normal, for 2 H2O and 8 Pt."""
+    squares = 2 * CHARGES["O"] ** 2 + 4 * CHARGES["H"] ** 2
+    expected = np.sqrt(squares / (14 * 3)) / EPSILON_0
+    assert response_scale(samples, [2e-3], ["default"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_response_scale_through_the_capacitance(samples: list[Sample]) -> None:
+    exact = response_scale(samples, [2e-3], ["default"])
+    silent = [replace(s, electrons=torch.full((3,), torch.nan)) for s in samples]
+    assert response_scale(silent, [2e-3], ["default"]) == pytest.approx(exact, rel=1e-3)
+    assert response_scale([replace(s, forces=s.forces[:1], electrons=s.electrons[:1],
+                                   potential=s.potential[:1]) for s in samples],
+                          [2e-3], ["default"]) == 1.0  # fmt: skip
+
+
+def test_atomic_energies_reproduce_energies_that_are_sums_of_atoms(
+    samples: list[Sample], electrode: list[Sample], tiny: PEMACEConfig
+) -> None:
+    true = torch.tensor([-3.0, -400.0, -700.0], dtype=torch.float64)  # H, O, Pt
+
+    def with_sums(sample: Sample) -> Sample:
+        total = true[sample.graph.species].sum().expand(3)
+        return replace(sample, energy=total, grand_energy=total + 1.0)
+
+    both = [with_sums(s) for s in [*samples, *electrode]]
+    [row] = fit_atomic_energies(both, tiny)
+    # Water always has two H an O: their sum is determined, and the platinum.
+    assert row[2] == pytest.approx(-700.0)
+    assert 2 * row[0] + row[1] == pytest.approx(-406.0)
+
+
+def test_atomic_energies_of_each_domain_and_embedding(
+    electrode: list[Sample], tiny: PEMACEConfig
+) -> None:
+    config = replace(tiny, domains=["default", "other"], capacitance=None,
+                     zero_charge_potential=None)  # fmt: skip
+    eights = torch.full((3,), -80.0, dtype=torch.float64)
+    data = [replace(s, energy=eights, grand_energy=eights - 8.0) for s in electrode]
+    data.append(replace(data[0], domain="other", energy=eights / 10))
+    rows = fit_atomic_energies(data, config)
+    assert [row[2] for row in rows] == pytest.approx([-10.0, -1.0])
+    grand = replace(config, embedding="potential")
+    assert fit_atomic_energies(data, grand)[0][2] == pytest.approx(-11.0)
+    empty = [replace(s, energy=eights * torch.nan) for s in electrode]
+    assert fit_atomic_energies(empty, config) == [[0.0] * 3] * 2
+
+
+def test_ranges_of_the_labels(samples: list[Sample]) -> None:
+    area = float(samples[0].graph.areas.sum())
+    potential, density = labelled_ranges(samples)
+    electrons = torch.cat([s.electrons for s in samples])
+    assert potential == pytest.approx([
+        min(float(s.potential.min()) for s in samples),
+        max(float(s.potential.max()) for s in samples),
+    ])  # fmt: skip
+    assert density == pytest.approx([float(electrons.min()) / area, float(electrons.max()) / area])
+    nan = torch.full((3,), torch.nan)
+    assert labelled_ranges([replace(samples[0], electrons=nan, potential=nan)]) == (None, None)
+
+
+def test_neighbours_per_atom(samples: list[Sample]) -> None:
+    edges = sum(s.graph.edge_index.shape[1] for s in samples)
+    assert mean_neighbours(samples) == pytest.approx(edges / (14 * len(samples)))
