@@ -1,4 +1,4 @@
-"""Analytic models of an electrode, for tests and tutorials.
+"""Analytic models of an electrode and small structures, for tests and tutorials.
 
 ``CapacitorOscillators`` gives E(R, n), ``GrandCanonicalCapacitorOscillators`` its exact Legendre
 transform Omega(R, Phi); every quantity the potentiostats are checked against is known for them.
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.build import fcc111, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike, NDArray
 
@@ -215,3 +216,51 @@ def oscillator_atoms(count: int = 5, symbol: str = "O", spacing: float = 3.0) ->
     positions[:, 2] = 10.0
     cell = (count * spacing, spacing, 20.0)
     return Atoms(f"{symbol}{count}", positions=positions, cell=cell, pbc=(True, True, False))
+
+
+def pt111_water(
+    size: tuple[int, int, int] = (2, 2, 3),
+    waters: int = 4,
+    below: int = 0,
+    vacuum: float = 9.0,
+    displacement: float = 0.05,
+    seed: int = 0,
+) -> Atoms:
+    """Pt(111) slab with water molecules at random orientations on its faces; normal along z.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Surface cells along the first two axes, and layers.
+    waters, below : int
+        Molecules above and below the slab, one a surface cell before the next layer begins.
+    vacuum : float
+        Between the outermost atoms of neighbouring images, A.
+    displacement : float
+        Standard deviation of a random displacement of every coordinate, A.
+    seed : int
+
+    Returns
+    -------
+    Atoms
+        Periodic in 3D.
+    """
+    rng = np.random.default_rng(seed)
+    atoms = fcc111("Pt", size, a=3.97, vacuum=0.0)
+    lattice = atoms.cell.array[:2].copy()
+    bottom, top = atoms.positions[:, 2].min(), atoms.positions[:, 2].max()
+    for count, surface, side in ((waters, top, 1.0), (below, bottom, -1.0)):
+        for k in range(count):
+            layer, cell = divmod(k, size[0] * size[1])
+            fractions = np.array([(cell % size[0]) / size[0], (cell // size[0]) / size[1]])
+            water = molecule("H2O")
+            water.rotate(rng.uniform(0.0, 360.0), rng.normal(size=3))
+            height = surface + side * (2.6 + 2.9 * layer)
+            water.translate(fractions @ lattice + [0.0, 0.0, height] - water.positions[0])
+            atoms += water
+    atoms.positions += rng.normal(scale=displacement, size=atoms.positions.shape)
+    heights = atoms.positions[:, 2]
+    atoms.positions[:, 2] -= heights.min() - 0.5 * vacuum
+    atoms.cell[2] = [0.0, 0.0, np.ptp(heights) + vacuum]
+    atoms.pbc = True
+    return atoms

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import mace  # noqa: F401  (before e3nn: e3nn 0.4.4 cannot load its constants otherwise)
 import torch
 from e3nn import o3
 from mace.modules.blocks import (
     EquivariantProductBasisBlock,
+    InteractionBlock,
     LinearNodeEmbeddingBlock,
     RadialEmbeddingBlock,
     RealAgnosticInteractionBlock,
@@ -18,8 +19,9 @@ from mace.modules.blocks import (
 from mace.modules.embeddings import GenericJointEmbedding
 from torch import Tensor, nn
 
-from .fused import EdgeLayout, FusedConvolution, fuse
-from .graph import Graph
+from voltase.aseplugin.models.contraction import ElementOrder, FusedContraction
+from voltase.aseplugin.models.fused import EdgeLayout, FusedConvolution, fuse
+from voltase.aseplugin.models.graph import Graph
 
 BASIS_SCALE = 0.6
 """Root mean square of the atomic basis after `Backbone.calibrate`."""
@@ -87,6 +89,8 @@ class PairRadialEmbedding(RadialEmbeddingBlock):
         Cut-off radii in A.
     num_bessel, num_polynomial_cutoff : int
     """
+
+    radii: Tensor
 
     def __init__(self, radii: Tensor, num_bessel: int, num_polynomial_cutoff: int) -> None:
         super().__init__(
@@ -164,10 +168,35 @@ class Backbone(nn.Module):
                 )
             )
         if config.normalisation is not None:
-            for interaction, value in zip(self.interactions, config.normalisation, strict=True):
+            for (interaction, _), value in zip(self.layers(), config.normalisation, strict=True):
                 interaction.avg_num_neighbors = value
-        for interaction, product in zip(self.interactions, self.products, strict=True):
+        for interaction, product in self.layers():
             fuse(interaction, product)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights, in which features are computed."""
+        return self.radial_embedding.radii.dtype
+
+    def layers(self) -> list[tuple[InteractionBlock, EquivariantProductBasisBlock]]:
+        """The two blocks of each layer."""
+        return [
+            (cast(InteractionBlock, interaction), cast(EquivariantProductBasisBlock, product))
+            for interaction, product in zip(self.interactions, self.products, strict=True)
+        ]
+
+    def freeze(self, once_differentiable: bool) -> None:
+        """Precompute what depends on the weights alone; they must not change any more.
+
+        Parameters
+        ----------
+        once_differentiable : bool
+            Allow no second derivatives of the features, for speed.
+        """
+        for _, product in self.layers():
+            contraction = product.symmetric_contractions
+            assert isinstance(contraction, FusedContraction)
+            contraction.freeze(once_differentiable)
 
     def forward(self, graph: Graph, electrode: Tensor | None = None) -> Features:
         """Features of every atom.
@@ -178,29 +207,32 @@ class Backbone(nn.Module):
         electrode : Tensor (n_graphs,), optional
             The scaled electrode input; required by a backbone built with ``scalar_input``.
         """
-        dtype = graph.positions.dtype
+        dtype = self.dtype
         attrs = nn.functional.one_hot(graph.species, self.n_elements).to(dtype)
-        vectors = graph.edge_vectors()
+        vectors = graph.edge_vectors().to(dtype)
         lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
         harmonics = self.spherical_harmonics(vectors)
         radial = self.radial_embedding.bessel_fn(lengths)
         envelope = self.radial_embedding.envelope(lengths, graph.species, graph.edge_index)
         layout = graph.layout or EdgeLayout.build(graph.edge_index[1], graph.n_atoms)
+        elements = ElementOrder.build(graph.species, self.n_elements)
         scalars = self.node_embedding(attrs)
         if electrode is not None:
-            scalars = scalars + self.joint_embedding(graph.batch, {"electrode": electrode})
-        layers = []
-        for interaction, product in zip(self.interactions, self.products, strict=True):
-            convolution = interaction.conv_tp
+            state = {"electrode": electrode.to(dtype)}
+            scalars = scalars + self.joint_embedding(graph.batch, state)
+        outputs = []
+        for interaction, product in self.layers():
+            convolution, contraction = interaction.conv_tp, product.symmetric_contractions
             assert isinstance(convolution, FusedConvolution)
-            convolution.layout = layout
+            assert isinstance(contraction, FusedContraction)
+            convolution.layout, contraction.elements = layout, elements
             basis, residual = interaction(
                 attrs, scalars, harmonics, radial, graph.edge_index, envelope
             )
-            convolution.layout = None
             scalars = product(basis, residual, attrs)
-            layers.append(scalars)
-        return Features(layers, basis[:, :, 1:4], vectors, lengths)
+            convolution.layout, contraction.elements = None, None
+            outputs.append(scalars)
+        return Features(outputs, basis[:, :, 1:4], vectors, lengths)
 
     def calibrate(self, graph: Graph, electrode: Tensor | None = None) -> tuple[float, ...]:
         """Normalise the messages so that each layer's atomic basis has unit scale.
@@ -221,7 +253,7 @@ class Backbone(nn.Module):
             The normalisation of each layer, for the configuration.
         """
         values = []
-        for interaction in self.interactions:
+        for interaction, _ in self.layers():
             sizes: list[float] = []
 
             def record(_: nn.Module, __: object, output: tuple[Tensor, object],

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from ..errors import CheckpointError
-from .pemace import PEMACEConfig, PEMACEModel
+from voltase.aseplugin.errors import CheckpointError
+from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
 
 FORMAT = 1
 """Version of the format; a reader refuses a later one."""
@@ -43,7 +43,7 @@ def resolve_checkpoint(name: str | Path) -> Path:
         If there is none, or it is a pickle.
     """
     path = Path(name)
-    if path.suffix in _PICKLES:
+    if path.suffix in _PICKLES and not path.is_dir():
         raise CheckpointError(
             f"model: {path} is a pickle, which can run code when it is loaded; expected a "
             f"checkpoint folder with {CARD} and {WEIGHTS}"
@@ -86,20 +86,22 @@ def save_checkpoint(folder: Path, model: PEMACEModel, card: dict[str, Any]) -> P
     Path
         The folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (WEIGHTS + ".partial")
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    save_file(state, partial)
+    weights = save(state)
+    # The caller's card may come from another checkpoint: what describes this one has the last word.
     record = {
+        **card,
         "format": FORMAT,
         "kind": KIND,
         "units": {"energy": "eV", "length": "A", "potential": "V absolute", "charge": "e"},
         "config": model.config.as_dict(),
-        "sha256": file_hash(partial),
-        **card,
+        "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    card_partial = folder / (CARD + ".partial")
-    card_partial.write_text(json.dumps(record, indent=2) + "\n")
+    text = json.dumps(record, indent=2) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial, card_partial = folder / (WEIGHTS + ".partial"), folder / (CARD + ".partial")
+    partial.write_bytes(weights)
+    card_partial.write_text(text)
     os.replace(partial, folder / WEIGHTS)
     os.replace(card_partial, folder / CARD)
     return folder
@@ -153,13 +155,14 @@ def load_checkpoint(name: str | Path) -> tuple[PEMACEModel, dict[str, Any]]:
             "as in its card; the file is damaged or belongs to another card"
         )
     try:
-        config = PEMACEConfig.from_dict(card["config"])
+        model = PEMACEModel(PEMACEConfig.from_dict(card["config"]))
         state = load_file(weights)
-        model = PEMACEModel(config)
         if any(v.dtype == torch.float64 for k, v in state.items() if k != "atomic_energies"):
             model = model.double()
         model.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+    # A card that is wrong in any way fails somewhere in these lines, also inside e3nn.
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError,
+            RuntimeError, SafetensorError) as error:  # fmt: skip
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"model: {folder} does not describe a model ({reason})") from error
     return model.eval(), card

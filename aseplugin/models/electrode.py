@@ -10,13 +10,14 @@ potential instead, the same pieces give ``Omega_f(Phi)``.
 from __future__ import annotations
 
 import torch
-from e3nn import o3  # noqa: F401
 from torch import Tensor, nn
 
-from ..electrochemistry import EPSILON_0
-from .backbone import Features
-from .graph import Graph
+from voltase.aseplugin.electrochemistry import EPSILON_0
+from voltase.aseplugin.models.backbone import Features
+from voltase.aseplugin.models.graph import Graph
 
+ATOM_VOLUME = 10.0
+"""Volume in A^3 of an atom of the film: a third of a water molecule's in the liquid."""
 CHARGE_SCALE = 0.005
 """Unit of charge per area inside the network, e/A^2 (8 uC/cm2)."""
 POTENTIAL_SCALE = 1.0
@@ -41,6 +42,9 @@ class ElectrodeHead(nn.Module):
     dipole_scale : Tensor (n_domains,)
         First guess of the field that the atoms feel, over s / eps0: one under vacuum, less under
         a continuum solvent.
+    depolarisation : Tensor (n_domains,)
+        First guess of the electronic permittivity of the film, by which the energy of its dipoles
+        in their own field exceeds that of the dipoles that the electrode's field sees.
     bond_charges : dict
         First guess of the charge in e at the end of a bond, keyed "O-H" (from, to).
     electrode_symbols : list of str
@@ -51,8 +55,11 @@ class ElectrodeHead(nn.Module):
         False leaves only the capacitor: no dipoles, no scalars (the plain scalar embedding).
     """
 
+    wetting: Tensor
+
     def __init__(self, channels: int, symbols: list[str], n_domains: int, n_members: int,
                  capacitance: Tensor, zero_charge_potential: Tensor, dipole_scale: Tensor,
+                 depolarisation: Tensor,
                  bond_charges: dict[str, float], electrode_symbols: list[str],
                  atom_terms: bool) -> None:  # fmt: skip
         super().__init__()
@@ -78,9 +85,11 @@ class ElectrodeHead(nn.Module):
         wetting = [0.0 if s in electrode_symbols else 1.0 for s in symbols]
         self.register_buffer("wetting", torch.tensor(wetting), persistent=False)
         for layer in (self.gate[2], self.scalar[2]):
+            assert isinstance(layer, nn.Linear)
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.vector_mix, std=0.01)
+        self.depolarisation = nn.Parameter(depolarisation.clone())
 
     def dipoles(self, graph: Graph, features: Features) -> Tensor:
         """Atomic dipoles (n_atoms, n_members, 3) in e A."""
@@ -89,43 +98,59 @@ class ElectrodeHead(nn.Module):
         sender, receiver = graph.edge_index
         charge = self.bond_charge[graph.species[sender], graph.species[receiver]]
         weight = charge.unsqueeze(1) * _bonded(features.edge_lengths)
-        bonds = torch.zeros_like(graph.positions).index_add(
-            0, sender, weight * features.edge_vectors
-        )
-        return learned + bonds.unsqueeze(1)
+        bonds = weight * features.edge_vectors
+        zero = bonds.new_zeros((graph.n_atoms, 3))
+        return learned + zero.index_add(0, sender, bonds).unsqueeze(1)
 
-    def forward(self, graph: Graph, features: Features) -> tuple[Tensor, Tensor]:
+    def forward(self, graph: Graph, features: Features) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over the atoms of each face.
 
         Returns
         -------
+        constant : Tensor (n_faces, n_members)
+            Energy in eV of the film's dipole moment M in its own field, M^2 / (2 eps0 V): a slab
+            under vacuum pays it, a cell filled along the normal does not, and a network of finite
+            range cannot tell the two apart (cf. Yeh and Berkowitz, doi:10.1063/1.479595).
         linear, quadratic : Tensor (n_faces, n_members)
             In V A^2: minus the shift of the potential of zero charge times the area, and (in
             network units) the change of the inverse capacitance times the area.
         """
-        shape = (graph.n_faces, self.n_members)
         if not self.atom_terms:
-            zero = graph.positions.new_zeros(shape)
-            return zero, zero
+            zero = graph.positions.new_zeros((graph.n_faces, self.n_members))
+            return zero, zero, zero
         domain = graph.domain[graph.face_graph]
-        normal = graph.normals[graph.face].unsqueeze(1)
-        along = (self.dipoles(graph, features) * normal).sum(2)
-        moment = graph.positions.new_zeros(shape).index_add(0, graph.face, along)
+        moment = self._moments(graph, features)
+        linear, quadratic = self._scalar_sums(graph, features, domain).split(self.n_members, dim=1)
+        moment = self.dipole_scale[domain].unsqueeze(1) * moment
+        volume = graph.positions.new_zeros(graph.n_faces).index_add(
+            0, graph.face, ATOM_VOLUME * self.wetting[graph.species].to(graph.positions.dtype)
+        )
+        strength = self.depolarisation[domain] / (2.0 * EPSILON_0 * volume.clamp(min=ATOM_VOLUME))
+        # A dry face has no film: nothing over a volume that does not grow with the face.
+        strength = torch.where(volume > 0.0, strength, 0.0)
+        constant = strength.unsqueeze(1) * moment**2
+        return constant, moment / EPSILON_0 + linear / CHARGE_SCALE, quadratic
+
+    def _moments(self, graph: Graph, features: Features) -> Tensor:
+        """Dipole of each face's atoms along its normal (n_faces, n_members) in e A."""
+        atoms, faces, share = graph.memberships()
+        dipoles = self.dipoles(graph, features).index_select(0, atoms)
+        along = (dipoles * graph.normals[faces].unsqueeze(1)).sum(2) * share.unsqueeze(1)
+        zero = along.new_zeros((graph.n_faces, self.n_members))
+        return zero.index_add(0, faces, along)
+
+    def _scalar_sums(self, graph: Graph, features: Features, domain: Tensor) -> Tensor:
+        """Sum of each face's scalars in its domain (n_faces, 2 * n_members)."""
         scalars = self.scalar(torch.cat([features.scalars[0], features.scalars[-1]], 1))
         scalars = scalars * self.wetting[graph.species].unsqueeze(1)
-        sums = graph.positions.new_zeros((graph.n_faces, scalars.shape[1])).index_add(
-            0, graph.face, scalars
-        )
-        sums = sums.view(graph.n_faces, -1, 2 * self.n_members)[
-            torch.arange(graph.n_faces, device=domain.device), domain
-        ]
-        linear, quadratic = sums.split(self.n_members, dim=1)
-        scale = self.dipole_scale[domain].unsqueeze(1)
-        return scale * moment / EPSILON_0 + linear / CHARGE_SCALE, quadratic
+        zero = graph.positions.new_zeros((graph.n_faces, scalars.shape[1]))
+        sums = zero.index_add(0, graph.face, scalars.to(zero.dtype))
+        faces = torch.arange(graph.n_faces, device=domain.device)
+        return sums.view(graph.n_faces, -1, 2 * self.n_members)[faces, domain]
 
     def electron_polynomial(self, graph: Graph, features: Features) -> Tensor:
         """Coefficients e_k of E_f = sum_k e_k (n / A)^k, (n_faces, n_members, 5), eV and A."""
-        linear, quadratic = self(graph, features)
+        constant, linear, quadratic = self(graph, features)
         domain = graph.domain[graph.face_graph]
         area = graph.areas.unsqueeze(1)
         phi0 = self.zero_charge_potential[domain].unsqueeze(1)
@@ -133,7 +158,7 @@ class ElectrodeHead(nn.Module):
         cubic, quartic = self.curvature[domain].unsqueeze(2).unbind(1)
         unit = CHARGE_SCALE
         terms = [
-            torch.zeros_like(linear),
+            constant,
             linear - area * phi0,
             0.5 * (area * inverse + quadratic / unit**2),
             (area * cubic / unit**2).expand_as(linear),
@@ -148,7 +173,7 @@ class ElectrodeHead(nn.Module):
         -------
         Tensor (n_faces, n_members, 5), Tensor (n_faces, n_members)
         """
-        linear, quadratic = self(graph, features)
+        constant, linear, quadratic = self(graph, features)
         domain = graph.domain[graph.face_graph]
         area = graph.areas.unsqueeze(1)
         centre = self.zero_charge_potential[domain].unsqueeze(1) - linear / area
@@ -157,7 +182,7 @@ class ElectrodeHead(nn.Module):
         # The atoms' share multiplies C, so that its sign cannot change.
         factor = torch.exp(-quadratic / (area * CHARGE_SCALE))
         terms = [
-            torch.zeros_like(linear),
+            constant,
             torch.zeros_like(linear),
             -0.5 * area * capacitance * factor,
             (area * capacitance * cubic).expand_as(linear),

@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .fused import EdgeLayout
+from voltase.aseplugin.models.fused import EdgeLayout
+
+BLEND = 1.5
+"""Half the height in A over which the metal passes from one of two wetted faces to the other."""
+
+
+@dataclass
+class InnerAtoms:
+    """Electrode atoms between two wetted faces of a slab, which belong to both.
+
+    A share that changes smoothly with the height keeps the energy continuous when an atom of the
+    middle layer vibrates through the middle.
+
+    Attributes
+    ----------
+    atoms : Tensor (n_inner,)
+    first, second : Tensor (n_inner,)
+        The two faces of each atom's slab.
+    images : Tensor (n_inner, 3)
+        Lattice vectors in A that move these atoms into one connected slab.
+    """
+
+    atoms: Tensor
+    first: Tensor
+    second: Tensor
+    images: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> InnerAtoms:
+        """Copy on another device and in another floating-point type."""
+        return InnerAtoms(self.atoms.to(device), self.first.to(device), self.second.to(device),
+                          self.images.to(device, dtype))  # fmt: skip
+
+    def share(self, positions: Tensor, normals: Tensor) -> Tensor:
+        """Share of the first face in each atom (n_inner,): one far above the middle, zero below."""
+        height = ((positions[self.atoms] + self.images) * normals[self.first]).sum(1)
+        total = height.new_zeros(normals.shape[0]).index_add(0, self.first, height)
+        count = torch.bincount(self.first, minlength=normals.shape[0]).clamp(min=1)
+        middle = (total / count)[self.first]
+        x = torch.clamp(0.5 + (height - middle) / (2.0 * BLEND), 0.0, 1.0)
+        return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
 
 
 @dataclass
 class Graph:
     """One or several structures as tensors.
+
+    The geometry may have a higher precision than the model that reads it: energies are summed in
+    the precision of the positions.
 
     Attributes
     ----------
@@ -37,6 +80,8 @@ class Graph:
         In A^2.
     face_graph : Tensor (n_faces,)
         Structure of each face.
+    inner : InnerAtoms, optional
+        The metal of slabs with two faces; their entries in `face` do not count.
     layout : EdgeLayout, optional
         Padded neighbour lists, kept with a neighbour list that is used more than once.
     """
@@ -51,6 +96,7 @@ class Graph:
     normals: Tensor
     areas: Tensor
     face_graph: Tensor
+    inner: InnerAtoms | None = None
     layout: EdgeLayout | None = None
 
     @property
@@ -74,16 +120,59 @@ class Graph:
         positions = self.positions
         return positions.index_select(0, receiver) - positions.index_select(0, sender) + self.shifts
 
+    def memberships(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Which atoms belong to which face, and how much of them, (n_memberships,) each.
+
+        One entry an atom, two for `inner` atoms, whose shares add to one.
+        """
+        atoms = torch.arange(self.n_atoms, device=self.positions.device)
+        if self.inner is None:
+            return atoms, self.face, self.positions.new_ones(self.n_atoms)
+        inner = self.inner
+        outer = torch.ones_like(atoms, dtype=torch.bool)
+        outer[inner.atoms] = False
+        atoms = atoms[outer]
+        share = inner.share(self.positions, self.normals)
+        return (
+            torch.cat([atoms, inner.atoms, inner.atoms]),
+            torch.cat([self.face[atoms], inner.first, inner.second]),
+            torch.cat([share.new_ones(atoms.shape[0]), share, 1.0 - share]),
+        )
+
+    def strained(self, strain: Tensor) -> Graph:
+        """The graph after a homogeneous deformation, differentiable in the strain.
+
+        Parameters
+        ----------
+        strain : Tensor (3, 3)
+            Its symmetric part counts.
+        """
+        symmetric = 0.5 * (strain + strain.T)
+        # A surface element a x b turns with the inverse transpose of the deformation.
+        deformation = torch.eye(3, device=strain.device, dtype=strain.dtype) + symmetric
+        cofactor = torch.linalg.det(deformation) * torch.linalg.inv(deformation).T
+        elements = (self.normals * self.areas.unsqueeze(1)) @ cofactor.T
+        areas = torch.linalg.vector_norm(elements, dim=1)
+        inner = self.inner
+        return replace(
+            self,
+            positions=self.positions + self.positions @ symmetric,
+            shifts=self.shifts + self.shifts @ symmetric,
+            areas=areas,
+            normals=elements / areas.unsqueeze(1),
+            inner=inner and replace(inner, images=inner.images + inner.images @ symmetric),
+        )
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Graph:
-        """Copy on another device and in another floating-point type."""
-        moved = {}
+        """Copy on another device and in another floating-point type, without the layout."""
+        moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 target = dtype if value.is_floating_point() else value.dtype
-                value = value.to(device=device, dtype=target)
-            moved[field.name] = None if field.name == "layout" else value
-        return Graph(**moved)
+                moved[field.name] = value.to(device=device, dtype=target)
+        inner = None if self.inner is None else self.inner.to(device, dtype)
+        return Graph(**moved, inner=inner)
 
     def with_layout(self) -> Graph:
         """The same graph with its padded neighbour lists prepared."""
@@ -107,6 +196,24 @@ def collate(graphs: Sequence[Graph]) -> Graph:
         normals=torch.cat([g.normals for g in graphs]),
         areas=torch.cat([g.areas for g in graphs]),
         face_graph=torch.cat([g.face_graph + s for g, s in zip(graphs, structures, strict=True)]),
+        inner=_collate_inner(graphs, atoms, faces),
+    )
+
+
+def _collate_inner(graphs: Sequence[Graph], atoms: Sequence[int], faces: Sequence[int]
+                   ) -> InnerAtoms | None:  # fmt: skip
+    parts = [
+        InnerAtoms(g.inner.atoms + a, g.inner.first + f, g.inner.second + f, g.inner.images)
+        for g, a, f in zip(graphs, atoms, faces, strict=True)
+        if g.inner is not None
+    ]
+    if not parts:
+        return None
+    return InnerAtoms(
+        atoms=torch.cat([p.atoms for p in parts]),
+        first=torch.cat([p.first for p in parts]),
+        second=torch.cat([p.second for p in parts]),
+        images=torch.cat([p.images for p in parts]),
     )
 
 

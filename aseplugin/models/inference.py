@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .graph import Graph
-from .pemace import PEMACEModel
+from voltase.aseplugin.models.graph import Graph
+from voltase.aseplugin.models.pemace import Description, PEMACEModel
 
 Array = npt.NDArray[np.float64]
 
@@ -44,30 +45,43 @@ class Result:
     forces_spread: Array | None
 
 
+class _Electrode(NamedTuple):
+    """Conjugate variable, its spread over the committee, and the capacitance."""
+
+    conjugate: float
+    spread: float
+    capacitance: float
+
+
 class Evaluator:
     """Runs a model on one structure at a time.
+
+    The network runs in the given precision; distances, sums over atoms and the electrode's
+    polynomials are in float64, so that neither large cells nor atoms far from the origin cost
+    digits.
 
     Parameters
     ----------
     model : PEMACEModel
+        Becomes the evaluator's own: it is moved, frozen and its weights must not change later.
     device : str
     dtype : torch.dtype
+        Of the network.
     """
 
     def __init__(self, model: PEMACEModel, device: str, dtype: torch.dtype) -> None:
-        self.device, self.dtype = torch.device(device), dtype
+        self.device = torch.device(device)
         energies = model.atomic_energies
         self.model = model.to(device=self.device, dtype=dtype).eval()
         self.model.atomic_energies = energies.to(device=self.device, dtype=torch.float64)
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(False)
+        self.model.freeze()
 
     @property
     def canonical(self) -> bool:
         """Whether the model's energy is E(R, n)."""
         return self.model.config.embedding == "electrons"
 
-    def __call__(self, graph: Graph, electrode: float, charged: bool, cell: Array | None = None,
+    def __call__(self, graph: Graph, electrode: float, charged: bool, volume: float | None = None,
                  spread: bool = False) -> Result:  # fmt: skip
         """Calculate.
 
@@ -79,99 +93,78 @@ class Evaluator:
             n in e, or Phi in V absolute.
         charged : bool
             False leaves the electrode out.
-        cell : ndarray (3, 3), optional
-            Wanted for the stress.
+        volume : float, optional
+            Of the cell in A^3, if the stress is wanted.
         spread : bool
             Also the committee's spread of the forces.
         """
-        layout = graph.layout if self.device.type == "cpu" else None
-        graph = graph.to(self.device, self.dtype)
-        graph.layout = layout
-        positions = graph.positions.requires_grad_(True)
-        graph.positions = positions
-        strain = None
-        if cell is not None:
-            strain = torch.zeros(3, 3, device=self.device, dtype=self.dtype, requires_grad=True)
-            _deform(graph, strain, self._lattice(cell))
-        x = torch.full((1,), electrode, device=self.device, dtype=self.dtype, requires_grad=True)
+        graph, leaves = self._prepare(graph, with_strain=volume is not None)
+        x = torch.full((1,), electrode, device=self.device, dtype=torch.float64, requires_grad=True)
         description = self.model.describe(graph, x)
         members = description.energy
+        state = None
         if charged:
             members = self.model.evaluate(graph, description, x)
+            state = self._electrode_state(graph, description, x, members)
         energy = members.mean()
-        conjugate = capacitance = width = None
-        if charged:
-            conjugate, width, capacitance = self._electrode_results(graph, description, x, members)
-        inputs = [positions] if strain is None else [positions, strain]
-        gradients = torch.autograd.grad(energy, inputs, retain_graph=spread)
-        total = float(energy.detach()) + float(self.model.reference_energy(graph))
+        gradients = torch.autograd.grad(energy, leaves, retain_graph=spread)
         stress = None
-        if strain is not None and cell is not None:
-            stress = _numpy(gradients[1]) / abs(float(np.linalg.det(cell)))
+        if volume is not None:
+            stress = _numpy(gradients[1]) / volume
             stress = 0.5 * (stress + stress.T)
         return Result(
-            energy=total,
+            energy=float(energy.detach()) + float(self.model.reference_energy(graph)),
             forces=-_numpy(gradients[0]),
-            conjugate=conjugate,
-            conjugate_spread=width,
-            capacitance=capacitance,
+            conjugate=None if state is None else state.conjugate,
+            conjugate_spread=None if state is None else state.spread,
+            capacitance=None if state is None else state.capacitance,
             stress=stress,
-            forces_spread=self._forces_spread(members, positions) if spread else None,
+            forces_spread=self._forces_spread(members, leaves[0]) if spread else None,
         )
 
-    def _electrode_results(self, graph: Graph, description: object, x: Tensor, members: Tensor
-                           ) -> tuple[float, float, float]:  # fmt: skip
-        from .pemace import Description
+    def _prepare(self, graph: Graph, with_strain: bool) -> tuple[Graph, list[Tensor]]:
+        """The graph on the device, and the leaves to differentiate by: positions, strain."""
+        layout = graph.layout
+        graph = graph.to(self.device, torch.float64)
+        leaves = [graph.positions.requires_grad_(True)]
+        if with_strain:
+            strain = torch.zeros(3, 3, device=self.device, dtype=torch.float64, requires_grad=True)
+            leaves.append(strain)
+            graph = graph.strained(strain)
+        graph.layout = None if layout is None else layout.to(self.device)
+        return graph, leaves
 
-        assert isinstance(description, Description)
-        if self.model.closed_form:
-            with torch.no_grad():
-                values = self.model.conjugate(graph, description, x)[0]
-                capacitance = self.model.capacitance(graph, description, x)[0]
-            # The committee's energy is the mean of E at one n (or of Omega at one Phi), so its
-            # stiffness (or capacitance) is the mean of theirs.
-            if self.canonical:
-                mean_capacitance = 1.0 / float((1.0 / capacitance).mean())
-            else:
-                mean_capacitance = float(capacitance.mean())
-            return float(values.mean()), float(values.std(correction=0)), mean_capacitance
-        slopes = [
-            torch.autograd.grad(members[0, m], x, create_graph=True)[0][0]
-            for m in range(members.shape[1])
-        ]
-        values = torch.stack(slopes)
-        (curvature,) = torch.autograd.grad(values.mean(), x, retain_graph=True)
+    def _electrode_state(self, graph: Graph, description: Description, x: Tensor, members: Tensor
+                         ) -> _Electrode:  # fmt: skip
+        if not self.model.closed_form:
+            return self._differentiated_state(x, members)
+        with torch.no_grad():
+            values = self.model.conjugate(graph, description, x)[0]
+            capacitance = self.model.capacitance(graph, description, x)[0]
+        # The committee's energy is the mean of E at one n (or of Omega at one Phi), so its
+        # stiffness (or capacitance) is the mean of theirs.
+        mean = 1.0 / (1.0 / capacitance).mean() if self.canonical else capacitance.mean()
+        return _Electrode(float(values.mean()), float(values.std(correction=0)), float(mean))
+
+    def _differentiated_state(self, x: Tensor, members: Tensor) -> _Electrode:
+        slopes = torch.stack(
+            [torch.autograd.grad(member, x, create_graph=True)[0][0] for member in members[0]]
+        )
+        (curvature,) = torch.autograd.grad(slopes.mean(), x, retain_graph=True)
         second = float(curvature)
+        values = slopes.detach() * (-1.0 if self.canonical else 1.0)
         capacitance = 1.0 / second if self.canonical else -second
-        sign = -1.0 if self.canonical else 1.0
-        detached = sign * values.detach()
-        return float(detached.mean()), float(detached.std(correction=0)), capacitance
+        return _Electrode(float(values.mean()), float(values.std(correction=0)), capacitance)
 
     def _forces_spread(self, members: Tensor, positions: Tensor) -> Array:
-        count = members.shape[1]
+        last = members.shape[1] - 1
         forces = torch.stack(
             [
-                torch.autograd.grad(members[0, m], positions, retain_graph=m + 1 < count)[0]
-                for m in range(count)
+                torch.autograd.grad(member, positions, retain_graph=m < last)[0]
+                for m, member in enumerate(members[0])
             ]
         )
         return _numpy(forces.std(dim=0, correction=0).square().sum(1).sqrt())
-
-    def _lattice(self, cell: Array) -> Tensor:
-        return torch.as_tensor(cell, device=self.device, dtype=self.dtype)
-
-
-def _deform(graph: Graph, strain: Tensor, cell: Tensor) -> None:
-    """Replace positions, shifts and face areas by their strained values, differentiably."""
-    symmetric = 0.5 * (strain + strain.T)
-    graph.positions = graph.positions + graph.positions @ symmetric
-    graph.shifts = graph.shifts + graph.shifts @ symmetric
-    # A surface element a x b turns with the inverse transpose of the deformation.
-    deformation = torch.eye(3, device=cell.device, dtype=cell.dtype) + symmetric
-    cofactor = torch.linalg.det(deformation) * torch.linalg.inv(deformation).T
-    elements = (graph.normals * graph.areas.unsqueeze(1)) @ cofactor.T
-    graph.areas = torch.linalg.vector_norm(elements, dim=1)
-    graph.normals = elements / graph.areas.unsqueeze(1)
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -15,22 +15,23 @@ in the paper). Both are extensive, with intensive inputs.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from ase.data import atomic_numbers
 from mace.modules.blocks import LinearReadoutBlock, NonLinearReadoutBlock
 from torch import Tensor, nn
 
-from .backbone import Backbone, BackboneConfig, Features
-from .electrode import (
+from voltase.aseplugin.errors import ExtrapolationError, InputError
+from voltase.aseplugin.models.backbone import Backbone, BackboneConfig, Features
+from voltase.aseplugin.models.electrode import (
     CHARGE_SCALE,
     POTENTIAL_CENTRE,
     POTENTIAL_SCALE,
     ElectrodeHead,
     polynomial,
 )
-from .graph import Graph
+from voltase.aseplugin.models.graph import Graph
 
 Embedding = Literal["electrons", "potential"]
 Coupling = Literal["dipole", "scalar"]
@@ -60,9 +61,16 @@ class PEMACEConfig:
         First guess for each domain in V, absolute.
     dipole_scale : list of float
         First guess for each domain of the field that the atoms feel, over n / (eps0 A).
+    depolarisation : list of float
+        First guess for each domain of the film's electronic permittivity.
     bond_charges : dict
         First guess of bond charges in e, keyed "O-H".
     backbone : BackboneConfig
+
+    Raises
+    ------
+    InputError
+        If a value is out of place.
     """
 
     symbols: list[str]
@@ -75,8 +83,31 @@ class PEMACEConfig:
     capacitance: list[float] | None = None
     zero_charge_potential: list[float] | None = None
     dipole_scale: list[float] | None = None
+    depolarisation: list[float] | None = None
     bond_charges: dict[str, float] = field(default_factory=lambda: {"O-H": 0.30})
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("embedding", get_args(Embedding)), ("coupling", get_args(Coupling))):
+            found = getattr(self, name)
+            if found not in allowed:
+                raise InputError(f"{name}: found {found!r}, expected one of {', '.join(allowed)}")
+        for name in ("symbols", "electrode_symbols"):
+            found = getattr(self, name)
+            if not found or any(symbol not in atomic_numbers for symbol in found):
+                raise InputError(f"{name}: found {found!r}, expected chemical symbols")
+        if not self.domains or len(set(self.domains)) != len(self.domains):
+            raise InputError(f"domains: found {self.domains!r}, expected names that differ")
+        if self.n_members < 1:
+            raise InputError(f"n_members: found {self.n_members}, expected one or more")
+        for name in ("atomic_energies", "capacitance", "zero_charge_potential", "dipole_scale",
+                     "depolarisation"):  # fmt: skip
+            found = getattr(self, name)
+            if found is not None and len(found) != len(self.domains):
+                raise InputError(
+                    f"{name}: found {len(found)} values, expected one for each of the "
+                    f"{len(self.domains)} domains"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types only."""
@@ -147,6 +178,7 @@ class PEMACEModel(nn.Module):
             torch.tensor(config.capacitance or [2e-3] * n_domains),
             torch.tensor(config.zero_charge_potential or [4.9] * n_domains),
             torch.tensor(config.dipole_scale or [1.0] * n_domains),
+            torch.tensor(config.depolarisation or [2.0] * n_domains),
             config.bond_charges,
             config.electrode_symbols,
             atom_terms=config.coupling == "dipole",
@@ -201,6 +233,13 @@ class PEMACEModel(nn.Module):
         faces = polynomial(description.coefficients, x)
         return description.energy.index_add(0, graph.face_graph, faces)
 
+    def freeze(self) -> None:
+        """Precompute what depends on the weights alone; they must not change any more."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        # Without a closed form the capacitance is a second derivative through the network.
+        self.backbone.freeze(once_differentiable=self.closed_form)
+
     def conjugate(self, graph: Graph, description: Description, electrode: Tensor) -> Tensor:
         """Phi = -dE/dn (V) or n = dOmega/dPhi (e) in closed form, (n_graphs, n_members).
 
@@ -238,8 +277,8 @@ class PEMACEModel(nn.Module):
         ).sum(0)
         domain = graph.domain[graph.batch].view(-1, 1, 1).expand(-1, 1, members)
         per_atom = total.view(graph.n_atoms, -1, members).gather(1, domain).squeeze(1)
-        zero = per_atom.new_zeros((graph.n_graphs, members))
-        return zero.index_add(0, graph.batch, per_atom)
+        zero = graph.positions.new_zeros((graph.n_graphs, members))
+        return zero.index_add(0, graph.batch, per_atom.to(zero.dtype))
 
     def _scaled_input(self, graph: Graph, electrode: Tensor | None) -> Tensor:
         if electrode is None:
@@ -254,31 +293,40 @@ def share_charge(graph: Graph, coefficients: Tensor, electrons: Tensor,
                  max_iterations: int = 50) -> Tensor:  # fmt: skip
     """Charge per area of faces that share n electrons at one potential, (n_faces, n_members).
 
-    Newton's method on the common potential. E is stationary with respect to the division, so the
-    result carries no gradient with respect to the coefficients, only to n.
+    Newton's method. Its last step is differentiable, which makes the first derivatives of the
+    result exact (and the second ones of E, which is stationary with respect to the division).
 
     Raises
     ------
-    RuntimeError
+    ExtrapolationError
         If the faces' potentials do not meet.
     """
     with torch.no_grad():
-        face_graph, area = graph.face_graph, graph.areas.unsqueeze(1)
-        zero = coefficients.new_zeros((graph.n_graphs, coefficients.shape[1]))
-        total_area = zero.index_add(0, face_graph, area.expand_as(coefficients[..., 0]))
-        density = (electrons.unsqueeze(1) / total_area)[face_graph]
+        zero = torch.zeros_like(electrons)
+        area = zero.index_add(0, graph.face_graph, graph.areas)
+        start = (electrons / area)[graph.face_graph].unsqueeze(1)
+        density = start.expand_as(coefficients[..., 0])
         for _ in range(max_iterations):
-            slope = polynomial(coefficients, density, 1) / area  # = -Phi of each face
-            stiffness = polynomial(coefficients, density, 2) / area**2  # = 1/C
-            weight = zero.index_add(0, face_graph, 1.0 / stiffness)
-            mean = zero.index_add(0, face_graph, slope / stiffness) / weight
-            step = (mean[face_graph] - slope) / stiffness / area
-            density = density + step
-            if float(step.abs().max()) <= 1e-6 * CHARGE_SCALE:
-                share = 1.0 / (stiffness * weight[face_graph]) / area
+            last = density
+            density = _share_step(graph, coefficients, electrons, last)
+            change = float((density - last).abs().max())
+            if change <= 1e-6 * CHARGE_SCALE:
                 break
         else:
-            share = None
-    if share is not None:
-        return density + share * (electrons - electrons.detach())[face_graph].unsqueeze(1)
-    raise RuntimeError("excess_electrons: the faces of the slab find no common potential")
+            raise ExtrapolationError(
+                f"excess_electrons: found {electrons.tolist()} e, at which the faces of the slab "
+                "have no common potential, expected a charge as in training"
+            )
+    return _share_step(graph, coefficients, electrons, density)
+
+
+def _share_step(graph: Graph, coefficients: Tensor, electrons: Tensor, density: Tensor) -> Tensor:
+    """One step of Newton's method towards equal potentials, at exactly n electrons."""
+    face_graph, area = graph.face_graph, graph.areas.unsqueeze(1)
+    slope = polynomial(coefficients, density, 1) / area  # minus the potential of each face
+    capacitance = area**2 / polynomial(coefficients, density, 2)
+    zero = coefficients.new_zeros((graph.n_graphs, coefficients.shape[1]))
+    total = zero.index_add(0, face_graph, capacitance)
+    charge = zero.index_add(0, face_graph, area * density - capacitance * slope)
+    common = (electrons.unsqueeze(1) - charge) / total
+    return density + capacitance * (common[face_graph] - slope) / area
