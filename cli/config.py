@@ -87,7 +87,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise InputError(f"config: {path} holds a {_kind(found)}, expected keys with values")
+        raise InputError(f"config: {path} holds {_kind(found)}, expected keys with values")
     return found
 
 
