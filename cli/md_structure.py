@@ -1,0 +1,101 @@
+"""The atoms a run starts from, and the momenta they start with."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voltase.aseplugin.electrochemistry import thermal_energy
+from voltase.aseplugin.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+INTERFACE = "interface.extxyz"
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """mace-torch announces on stdout, while it is imported, that an optional package is missing."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def read_structure(structure: str | None, model: str) -> "Atoms":
+    """One structure from a file that ASE reads, or the interface that comes with a model.
+
+    Parameters
+    ----------
+    structure : str or None
+        A path, with ``@index`` for another frame than the last; None for the model's interface.
+    model : str
+        Name or folder of a checkpoint.
+
+    Raises
+    ------
+    InputError
+        If there is no structure, or not one.
+    """
+    if structure is None:
+        structure = _interface_of(model)
+    found = _read(structure)
+    if isinstance(found, list):
+        raise InputError(
+            f"STRUCTURE: {structure} are {len(found)} frames, expected one, such as @-1"
+        )
+    if len(found) == 0:
+        raise InputError(f"STRUCTURE: {structure} has no atoms")
+    if not np.isfinite(found.positions).all():
+        raise InputError(f"STRUCTURE: {structure} has positions that are not finite")
+    found.calc = None
+    return found
+
+
+def _interface_of(model: str) -> str:
+    with quiet_imports():
+        from voltase.aseplugin.models.checkpoint import resolve_checkpoint
+
+    path = resolve_checkpoint(model) / INTERFACE
+    if not path.is_file():
+        raise InputError(
+            f"STRUCTURE: got none, and the model {model} comes without {INTERFACE}; "
+            "expected a file with a structure"
+        )
+    return str(path)
+
+
+def _read(structure: str) -> Any:
+    from ase.io import read
+
+    try:
+        return read(structure)
+    except FileNotFoundError:
+        raise InputError(f"STRUCTURE: {structure} not found") from None
+    # Readers of some eighty formats raise whatever they stumble over.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"STRUCTURE: {structure} cannot be read ({reason})") from error
+
+
+def draw_momenta(atoms: "Atoms", temperature_K: float, rng: np.random.Generator) -> bool:
+    """Give atoms at rest momenta from the Maxwell-Boltzmann distribution.
+
+    Fixed atoms stay at rest. Without any, the centre of mass does.
+
+    Returns
+    -------
+    bool
+        False if the atoms moved already and were left alone.
+    """
+    if np.any(atoms.get_momenta()):
+        return False
+    widths = np.sqrt(thermal_energy(temperature_K) * atoms.get_masses())
+    momenta = widths[:, np.newaxis] * rng.standard_normal((len(atoms), 3))
+    if not atoms.constraints:
+        masses = atoms.get_masses()
+        momenta -= np.outer(masses / masses.sum(), momenta.sum(axis=0))
+    # Constraints take the momenta of what they hold.
+    atoms.set_momenta(momenta)
+    return True
