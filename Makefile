@@ -3,8 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+PROCESSES ?= 2
 
-.PHONY: help venv test test-all lint demo clean
+.PHONY: help venv test test-all lint demo train-pt111-water clean
 
 help:
 	@echo "make venv      create $(VENV) with the package and its development tools"
@@ -12,6 +13,8 @@ help:
 	@echo "make test-all  run all tests, also the slow ones and those for a GPU or GPAW"
 	@echo "make lint      run ruff and mypy"
 	@echo "make demo      run a short constant-potential MD into demo/"
+	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (hours);"
+	@echo "               PROCESSES=N sets the number of processes, $(PROCESSES) by default"
 	@echo "make clean     remove everything the targets above created"
 
 venv: $(STAMP)
@@ -35,6 +38,11 @@ lint: $(STAMP)
 demo: $(STAMP)
 	mkdir -p demo
 	$(BIN)/pe-md --potential -0.5V --steps 200 --traj demo/md.traj --log demo/md.csv
+
+# Not in build/, which "make clean" removes. The same command goes on from an interrupted run.
+train-pt111-water: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc_per_node $(PROCESSES) -m voltase.cli.train \
+		mace recipes/pt111-water.yaml --out runs/pt111-water
 
 clean:
 	rm -rf $(VENV) build dist demo src/voltase.egg-info .pytest_cache .mypy_cache .ruff_cache

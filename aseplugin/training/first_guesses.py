@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from voltase.aseplugin.models.pemace import PEMACEConfig
+from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
 from voltase.aseplugin.training.dataset import Sample
 
 LOG = logging.getLogger(__name__)
@@ -16,6 +19,10 @@ DEFAULT_CAPACITANCE = 2e-3
 """First guess in e/(V A^2) where no geometry has two labels (32 uF/cm2)."""
 DEFAULT_ZERO_CHARGE_POTENTIAL = 4.9
 """First guess in V, absolute, where no potential is labelled."""
+FEWEST_GEOMETRIES, MOST_GEOMETRIES = 6, 64
+"""Labelled geometries of a domain from which, and up to which, dipoles are scaled."""
+SCALE_LIMITS = (0.1, 2.0)
+"""Of the dipoles that a network starts from."""
 SMALLEST_CHANGE = 1e-5
 """Charge difference in e/A^2 from which a pair of labels is used."""
 
@@ -85,6 +92,46 @@ def fit_capacitors(samples: Sequence[Sample], domains: Sequence[str]
     return capacitances, potentials
 
 
+def fit_dipole_scales(model: PEMACEModel, samples: Sequence[Sample], capacitance: Sequence[float]
+                      ) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Potential of zero charge and scale of the first dipoles by linear regression, each domain.
+
+    The potential of zero charge of a geometry is phi0 minus the sum of its dipoles along the
+    normal over eps0 A. An untrained network knows the bond dipoles it starts from; the labels say
+    how far they are screened.
+
+    Parameters
+    ----------
+    model : PEMACEModel
+        Untrained, with a dipole scale of one.
+    samples : sequence of Sample
+    capacitance : sequence of float
+        In e/(V A^2), one a domain.
+
+    Returns
+    -------
+    list of float, list of float
+        phi0 in V, absolute, and the scale; NaN where too few geometries are labelled.
+    """
+    potentials, scales = [], []
+    for index, domain in enumerate(model.config.domains):
+        usable = [s for s in samples if s.domain == domain and s.graph.n_faces == 1
+                  and bool(_charged(s).any())]  # fmt: skip
+        rows = [_shift_and_centre(model, s, capacitance[index]) for s in usable[:MOST_GEOMETRIES]]
+        shifts, centres = np.array(rows).reshape(-1, 2).T
+        scale = phi0 = math.nan
+        if len(shifts) >= FEWEST_GEOMETRIES and np.ptp(shifts) > 0.0:
+            slope, intercept = np.polyfit(shifts, centres, 1)
+            scale = float(np.clip(slope, *SCALE_LIMITS))
+            phi0 = float(np.mean(centres - scale * shifts))
+            LOG.info("domain %s: dipoles scaled by %.2f and potential of zero charge %.2f V to "
+                     "start from (regression: %.2f, %.2f)", domain, scale, phi0, slope,
+                     intercept)  # fmt: skip
+        potentials.append(phi0)
+        scales.append(scale)
+    return potentials, scales
+
+
 def response_scale(samples: Sequence[Sample], capacitance: Sequence[float],
                    domains: Sequence[str]) -> float:  # fmt: skip
     """Root mean square of d(force)/d(n / A) over neighbouring labels (eV/A per e/A^2).
@@ -124,6 +171,27 @@ def _labels(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """n / A (e/A^2) and Phi (V) of every label, NaN where unknown."""
     area = float(sample.graph.areas.sum())
     return sample.electrons.double().numpy() / area, sample.potential.double().numpy()
+
+
+def _charged(sample: Sample) -> Tensor:
+    return torch.isfinite(sample.electrons) & torch.isfinite(sample.potential)
+
+
+def _shift_and_centre(model: PEMACEModel, sample: Sample, capacitance: float
+                      ) -> tuple[float, float]:  # fmt: skip
+    """Shift (V) by the network's dipoles, and potential of zero charge (V) by the labels."""
+    density, phi = _labels(sample)
+    centre = float(np.nanmean(phi + density / capacitance))
+    graph = replace(sample.graph)
+    with torch.no_grad():
+        zero = torch.zeros(1)
+        description = model.describe(graph, zero)
+        if description.centre is None:
+            uncharged = model.conjugate(graph, description, zero)
+        else:
+            uncharged = description.centre
+        phi0 = model.electrode.zero_charge_potential[graph.domain]
+    return float((uncharged - phi0).mean()), centre
 
 
 def _slopes(density: np.ndarray, phi: np.ndarray) -> np.ndarray:

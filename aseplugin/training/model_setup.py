@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any
@@ -19,6 +20,7 @@ from voltase.aseplugin.training.dataset import Sample
 from voltase.aseplugin.training.first_guesses import (
     fit_atomic_energies,
     fit_capacitors,
+    fit_dipole_scales,
     mean_neighbours,
 )
 from voltase.aseplugin.training.frames import Frame, domain_of
@@ -95,7 +97,8 @@ def settings_record(given: dict[str, Any]) -> dict[str, Any]:
     """All settings as plain values, with a mark for those that the data decide."""
     record = {**_defaults(PEMACEConfig), **given}
     record["backbone"] = {**_defaults(BackboneConfig), **given.get("backbone", {})}
-    for name in ("symbols", "domains", "atomic_energies", "capacitance", "zero_charge_potential"):
+    for name in ("symbols", "domains", "atomic_energies", "capacitance", "zero_charge_potential",
+                 "dipole_scale"):  # fmt: skip
         if name not in given or given[name] is None:
             record[name] = FROM_DATA
     for name in ("avg_num_neighbors", "normalisation"):
@@ -143,15 +146,35 @@ def build_model(config: PEMACEConfig, samples: Sequence[Sample], neighbours_give
             config.atomic_energies = [known.get(domain, row) for domain, row in fitted]
     capacitance, potential = fit_capacitors(samples, config.domains)
     config.capacitance = config.capacitance or capacitance
+    given = (config.zero_charge_potential, config.dipole_scale)
     config.zero_charge_potential = config.zero_charge_potential or potential
     torch.manual_seed(seed)
     model = PEMACEModel(config)
+    if given == (None, None) and config.coupling == "dipole" and start is None:
+        _scale_dipoles(model, samples)
     if config.backbone.normalisation is None:
         # A structure with all elements: its messages stand for those of the whole set.
         typical = max(samples, key=lambda s: (len(s.graph.species.unique()), s.graph.n_atoms))
         electrode = None if model.closed_form else torch.zeros(1)
         model.backbone.calibrate(replace(typical.graph), electrode)
     return model
+
+
+def _scale_dipoles(model: PEMACEModel, samples: Sequence[Sample]) -> None:
+    """Set potential of zero charge and dipole scale by regression, where the labels allow."""
+    config = model.config
+    assert config.capacitance is not None
+    assert config.zero_charge_potential is not None
+    potentials, scales = fit_dipole_scales(model, samples, config.capacitance)
+    config.dipole_scale = [1.0 if math.isnan(scale) else scale for scale in scales]
+    config.zero_charge_potential = [
+        before if math.isnan(fitted) else fitted
+        for before, fitted in zip(config.zero_charge_potential, potentials, strict=True)
+    ]
+    with torch.no_grad():
+        electrode = model.electrode
+        electrode.dipole_scale.copy_(torch.tensor(config.dipole_scale))
+        electrode.zero_charge_potential.copy_(torch.tensor(config.zero_charge_potential))
 
 
 def take_weights(model: PEMACEModel, start: PEMACEModel) -> tuple[int, int]:

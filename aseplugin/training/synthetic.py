@@ -34,6 +34,7 @@ _MORSE = {
     "Pt-Pt": (0.5, 1.6, 2.77, 3.1, 3.5),
 }
 _CUTOFF = 3.5
+_CONTACT = 1.75  # A, between molecules as they are placed
 CHARGES = {"H": 0.40, "O": -0.80, "Pt": 0.0}
 """Atomic charges in e; not those that a new network starts from."""
 
@@ -153,14 +154,25 @@ def _interface(waters: int, rng: np.random.Generator) -> Atoms:
     cell = atoms.cell.array
     sites = rng.permutation([(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])[:waters]
     for along, across in sites:
-        water = molecule("H2O")
-        water.positions -= water.positions[0]
-        water.positions = Rotation.random(rng=rng).apply(water.positions)
-        water.positions += along * cell[0] + across * cell[1]
-        water.positions[:, 2] += top + rng.uniform(2.4, 3.4)
-        atoms += water
-    atoms.positions += rng.normal(scale=0.04, size=atoms.positions.shape)
+        foot = along * cell[0] + across * cell[1] + (0.0, 0.0, top)
+        atoms += _molecule(atoms, foot, rng)
+    atoms.positions += rng.normal(scale=0.03, size=atoms.positions.shape)
     return atoms
+
+
+def _molecule(atoms: Atoms, foot: Array, rng: np.random.Generator) -> Atoms:
+    """A molecule above a point, turned at random until it touches no other."""
+    water = molecule("H2O")
+    own = water.positions - water.positions[0]
+    while True:
+        # Flat on the surface and tilted a little: upright molecules would shift Phi by volts.
+        angles = (0.5 * np.pi + rng.uniform(-0.35, 0.35), rng.uniform(0.0, 2.0 * np.pi))
+        water.positions = Rotation.from_euler("xz", angles).apply(own) + foot
+        water.positions[:, 2] += rng.uniform(2.4, 3.4)
+        whole = atoms + water
+        distances = whole.get_all_distances(mic=True)[len(atoms) :, : len(atoms)]
+        if distances.min() > _CONTACT:
+            return water
 
 
 def _morse(atoms: Atoms) -> tuple[float, Array]:

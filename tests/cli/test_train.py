@@ -30,6 +30,7 @@ TINY = {
     "card": {"doi": "10.0/none", "licence": "none"},
 }  # fmt: skip
 Settings = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,14 @@ def test_options_alone_are_enough(frames: Path, tmp_path: Path) -> None:
     assert settings.model == {"backbone": {"channels": 6}}
     assert settings.training.epochs == 50
     assert settings.restart
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_recipes_are_valid_settings(recipe: Path) -> None:
+    settings = cli._settings(recipe, {})
+    assert settings.data.files
+    assert settings.card["doi"]
+    assert {"name", "description", "source", "licence"} <= set(settings.card)
 
 
 @pytest.mark.parametrize(

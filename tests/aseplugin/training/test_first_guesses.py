@@ -1,12 +1,13 @@
 """Numbers read off the training data, against the analytic electrode that made them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from voltase.aseplugin.models.pemace import PEMACEConfig
+from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
 from voltase.aseplugin.training.config import DataConfig
 from voltase.aseplugin.training.dataset import Sample, group_samples
 from voltase.aseplugin.training.first_guesses import (
@@ -14,6 +15,7 @@ from voltase.aseplugin.training.first_guesses import (
     DEFAULT_ZERO_CHARGE_POTENTIAL,
     fit_atomic_energies,
     fit_capacitors,
+    fit_dipole_scales,
     labelled_ranges,
     mean_neighbours,
     response_scale,
@@ -59,6 +61,26 @@ def test_the_potential_alone_gives_its_mean(electrode: list[Sample]) -> None:
     silent = [replace(s, electrons=torch.full((3,), torch.nan)) for s in electrode]
     _, potential = fit_capacitors(silent, ["default"])
     assert potential[0] == pytest.approx(float(torch.cat([s.potential for s in silent]).mean()))
+
+
+@pytest.mark.parametrize("embedding", ["electrons", "potential"])
+def test_dipoles_and_zero_charge_are_recovered_by_regression(
+    samples: list[Sample], tiny: PEMACEConfig, embedding: str
+) -> None:
+    """The network starts from 0.30 e at each end of a bond, the data have 0.40 e."""
+    torch.manual_seed(0)
+    model = PEMACEModel(replace(tiny, embedding=embedding))  # type: ignore[arg-type]
+    [phi0], [scale] = fit_dipole_scales(model, samples, [2e-3])
+    assert scale == pytest.approx(CHARGES["H"] / 0.30, rel=0.05)
+    assert phi0 == pytest.approx(4.8, abs=0.1)
+
+
+def test_too_few_geometries_leave_the_dipoles_alone(
+    samples: list[Sample], fresh_model: Callable[[], PEMACEModel]
+) -> None:
+    for few in (samples[:3], []):
+        [phi0], [scale] = fit_dipole_scales(fresh_model(), few, [2e-3])
+        assert np.isnan([phi0, scale]).all()
 
 
 def test_the_response_scale_is_the_field_on_the_charges(samples: list[Sample]) -> None:

@@ -190,7 +190,9 @@ def test_fine_tuning_takes_weights_and_settings_of_a_checkpoint(
     before, _ = load_checkpoint(start)
     for name, parameter in run.trainer.model.named_parameters():
         assert torch.equal(parameter.detach(), dict(before.named_parameters())[name]), name
-    assert run.trainer.model.config.as_dict() == before.config.as_dict()
+    # Only the first guess of what the weights overrule may differ.
+    here, there = run.trainer.model.config, before.config
+    assert replace(here, dipole_scale=None) == replace(there, dipole_scale=None)
     assert not (tmp_path / "a").exists()
 
 

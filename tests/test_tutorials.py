@@ -1,0 +1,19 @@
+"""Every tutorial runs, shortened."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIALS = sorted((Path(__file__).resolve().parents[1] / "tutorials").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
+def test_the_tutorial_runs(script: Path, tmp_path: Path) -> None:
+    shortened = {**os.environ, "VOLTASE_TUTORIAL_SHORT": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=shortened,
+                          capture_output=True, text=True, check=False, timeout=280)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
