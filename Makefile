@@ -12,7 +12,7 @@ help:
 	@echo "make test      run the default test suite"
 	@echo "make test-all  run all tests, also the slow ones and those for a GPU or GPAW"
 	@echo "make lint      run ruff and mypy"
-	@echo "make demo      run a short constant-potential MD into demo/"
+	@echo "make demo      run a short MD at -0.5 V vs SHE into demo/: trajectory, log, plot, summary"
 	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (hours);"
 	@echo "               PROCESSES=N sets the number of processes, $(PROCESSES) by default"
 	@echo "make clean     remove everything the targets above created"
@@ -36,8 +36,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 demo: $(STAMP)
-	mkdir -p demo
-	$(BIN)/pe-md --potential -0.5V --steps 200 --traj demo/md.traj --log demo/md.csv
+	$(BIN)/pe-md --potential -0.5V --steps 400 --out demo --overwrite
 
 # Not in build/, which "make clean" removes. The same command goes on from an interrupted run.
 train-pt111-water: $(STAMP)

@@ -4,12 +4,21 @@ The public names load on first use (PEP 562), so ``import voltase.aseplugin`` st
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voltase.aseplugin.calculators.pemace import PEMACE
+    from voltase.aseplugin.models.checkpoint import read_interface
+    from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
+    from voltase.aseplugin.potentiostat.wrapper import ConstantPotential
+
+__all__ = ["PEMACE", "ConstantPotential", "ConstantPotentialMD", "read_interface"]
 
 _PUBLIC = {
     "PEMACE": "voltase.aseplugin.calculators.pemace",
     "ConstantPotential": "voltase.aseplugin.potentiostat.wrapper",
     "ConstantPotentialMD": "voltase.aseplugin.potentiostat.dynamics",
+    "read_interface": "voltase.aseplugin.models.checkpoint",
 }
 
 

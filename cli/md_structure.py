@@ -13,8 +13,6 @@ from voltase.aseplugin.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-INTERFACE = "interface.extxyz"
-
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
@@ -38,9 +36,7 @@ def read_structure(structure: str | None, model: str) -> "Atoms":
     InputError
         If there is no structure, or not one.
     """
-    if structure is None:
-        structure = _interface_of(model)
-    found = _read(structure)
+    found = _interface_of(model) if structure is None else _read(structure)
     if isinstance(found, list):
         raise InputError(
             f"STRUCTURE: {structure} are {len(found)} frames, expected one, such as @-1"
@@ -53,17 +49,20 @@ def read_structure(structure: str | None, model: str) -> "Atoms":
     return found
 
 
-def _interface_of(model: str) -> str:
+def _interface_of(model: str) -> "Atoms":
     with quiet_imports():
-        from voltase.aseplugin.models.checkpoint import resolve_checkpoint
+        from voltase.aseplugin.models.checkpoint import (
+            INTERFACE,
+            read_interface,
+            resolve_checkpoint,
+        )
 
-    path = resolve_checkpoint(model) / INTERFACE
-    if not path.is_file():
+    if not (resolve_checkpoint(model) / INTERFACE).is_file():
         raise InputError(
             f"STRUCTURE: got none, and the model {model} comes without {INTERFACE}; "
             "expected a file with a structure"
         )
-    return str(path)
+    return read_interface(model)
 
 
 def _read(structure: str) -> Any:

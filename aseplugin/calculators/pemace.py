@@ -98,6 +98,7 @@ class PEMACE(Calculator):
         keep_freed_memory()
         network, self.card = load_checkpoint(model)
         index = _domain_index(network, self.card, domain)
+        self.domain = network.config.domains[index]
         self.neighbours = SkinNeighbours(network.config, index, skin)
         self.evaluator = Evaluator(network, device, _DTYPES[dtype])
         others = _CANONICAL_RESULTS if self.canonical else _GRAND_CANONICAL_RESULTS
@@ -189,15 +190,17 @@ class PEMACE(Calculator):
     @property
     def potential_range(self) -> tuple[float, float] | None:
         """Trained range of the absolute potential in V."""
-        return self._range("potential_range")
+        return self._range("potential_range", "potential")
 
     @property
     def excess_electrons_per_area_range(self) -> tuple[float, float] | None:
         """Trained range of n per area of one face in e/A^2."""
-        return self._range("electrons_per_area_range")
+        return self._range("electrons_per_area_range", "electrons_per_area")
 
-    def _range(self, name: str) -> tuple[float, float] | None:
-        found = self.card.get(name)
+    def _range(self, name: str, domain_name: str) -> tuple[float, float] | None:
+        """The domain's own range where the card has it, else that of all training data."""
+        ranges = self.card.get("data", {}).get("ranges", {}).get(self.domain, {})
+        found = ranges.get(domain_name) or self.card.get(name)
         return None if found is None else (float(found[0]), float(found[1]))
 
     def electrode_area(self, atoms: Atoms) -> float:

@@ -1,13 +1,15 @@
-"""Feature network of PE-MACE: two or more scalar MACE layers from mace-torch's own blocks."""
+"""Feature network of PE-MACE: two or more MACE layers from mace-torch's own blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import mace  # noqa: F401  (before e3nn: e3nn 0.4.4 cannot load its constants otherwise)
 import torch
-from e3nn import o3
+from e3nn import get_optimization_defaults, o3, set_optimization_defaults
 from mace.modules.blocks import (
     EquivariantProductBasisBlock,
     InteractionBlock,
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from voltase.aseplugin.models.contraction import ElementOrder, FusedContraction
 from voltase.aseplugin.models.fused import EdgeLayout, FusedConvolution, fuse
 from voltase.aseplugin.models.graph import Graph
+from voltase.aseplugin.models.harmonics import spherical_harmonics
 
 BASIS_SCALE = 0.6
 """Root mean square of the atomic basis after `Backbone.calibrate`."""
@@ -39,6 +42,9 @@ class BackboneConfig:
         Shorter cut-offs in A for some pairs, keyed "H-O" (symbols in alphabetical order).
     num_bessel, num_polynomial_cutoff, max_ell, correlation, channels, num_interactions : int
         As in MACE (arXiv 2206.07697).
+    max_L : int
+        Highest degree of the features passed on between layers: 0 for scalars alone, 1 with
+        vectors, by which a layer sees how the neighbours' surroundings are turned.
     radial_mlp : list of int
         Hidden widths of the radial network.
     avg_num_neighbors : float
@@ -55,6 +61,7 @@ class BackboneConfig:
     correlation: int = 3
     channels: int = 32
     num_interactions: int = 2
+    max_L: int = 0
     radial_mlp: tuple[int, ...] = (32, 32)
     avg_num_neighbors: float = 20.0
     normalisation: tuple[float, ...] | None = None
@@ -112,7 +119,7 @@ class PairRadialEmbedding(RadialEmbeddingBlock):
 
 
 class Backbone(nn.Module):
-    """Scalar MACE features, optionally with a scalar (the electrode's state) in the embedding.
+    """MACE features, optionally with a scalar (the electrode's state) in the embedding.
 
     Parameters
     ----------
@@ -127,6 +134,10 @@ class Backbone(nn.Module):
     def __init__(self, config: BackboneConfig, symbols: list[str], scalar_input: bool) -> None:
         super().__init__()
         self.config = config
+        with _without_torchscript():
+            self._build(config, symbols, scalar_input)
+
+    def _build(self, config: BackboneConfig, symbols: list[str], scalar_input: bool) -> None:
         n_elements = len(symbols)
         attrs = o3.Irreps(f"{n_elements}x0e")
         scalars = o3.Irreps(f"{config.channels}x0e")
@@ -137,36 +148,40 @@ class Backbone(nn.Module):
         self.radial_embedding = PairRadialEmbedding(
             cutoff_table(config, symbols), config.num_bessel, config.num_polynomial_cutoff
         )
-        self.spherical_harmonics = o3.SphericalHarmonics(
-            harmonics, normalize=True, normalization="component"
-        )
         if scalar_input:
             spec = {"type": "continuous", "per": "graph", "in_dim": 1, "emb_dim": 16}
             self.joint_embedding = GenericJointEmbedding(
                 base_dim=config.channels, embedding_specs={"electrode": spec},
                 out_dim=config.channels,
             )  # fmt: skip
-        shared = {
-            "node_attrs_irreps": attrs,
-            "node_feats_irreps": scalars,
-            "edge_attrs_irreps": harmonics,
-            "edge_feats_irreps": o3.Irreps(f"{config.num_bessel}x0e"),
-            "target_irreps": basis,
-            "hidden_irreps": scalars,
-            "avg_num_neighbors": config.avg_num_neighbors,
-            "radial_MLP": list(config.radial_mlp),
-        }
+        hidden = o3.Irreps(
+            [(config.channels, (ell, (-1) ** ell)) for ell in range(config.max_L + 1)]
+        )
         self.interactions = nn.ModuleList()
         self.products = nn.ModuleList()
+        senders = scalars
         for layer in range(config.num_interactions):
+            out = hidden if layer + 1 < config.num_interactions else scalars
             block = RealAgnosticInteractionBlock if layer == 0 else (
                 RealAgnosticResidualInteractionBlock)  # fmt: skip
-            self.interactions.append(block(**shared))
-            self.products.append(
-                EquivariantProductBasisBlock(
-                    basis, scalars, config.correlation, use_sc=layer > 0, num_elements=n_elements
+            self.interactions.append(
+                block(
+                    node_attrs_irreps=attrs,
+                    node_feats_irreps=senders,
+                    edge_attrs_irreps=harmonics,
+                    edge_feats_irreps=o3.Irreps(f"{config.num_bessel}x0e"),
+                    target_irreps=basis,
+                    hidden_irreps=out,
+                    avg_num_neighbors=config.avg_num_neighbors,
+                    radial_MLP=list(config.radial_mlp),
                 )
             )
+            self.products.append(
+                EquivariantProductBasisBlock(
+                    basis, out, config.correlation, use_sc=layer > 0, num_elements=n_elements
+                )
+            )
+            senders = out
         if config.normalisation is not None:
             for (interaction, _), value in zip(self.layers(), config.normalisation, strict=True):
                 interaction.avg_num_neighbors = value
@@ -211,15 +226,15 @@ class Backbone(nn.Module):
         attrs = nn.functional.one_hot(graph.species, self.n_elements).to(dtype)
         vectors = graph.edge_vectors().to(dtype)
         lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-        harmonics = self.spherical_harmonics(vectors)
+        harmonics = spherical_harmonics(vectors, lengths, self.config.max_ell)
         radial = self.radial_embedding.bessel_fn(lengths)
         envelope = self.radial_embedding.envelope(lengths, graph.species, graph.edge_index)
         layout = graph.layout or EdgeLayout.build(graph.edge_index[1], graph.n_atoms)
         elements = ElementOrder.build(graph.species, self.n_elements)
-        scalars = self.node_embedding(attrs)
+        features = self.node_embedding(attrs)
         if electrode is not None:
             state = {"electrode": electrode.to(dtype)}
-            scalars = scalars + self.joint_embedding(graph.batch, state)
+            features = features + self.joint_embedding(graph.batch, state)
         outputs = []
         for interaction, product in self.layers():
             convolution, contraction = interaction.conv_tp, product.symmetric_contractions
@@ -227,11 +242,11 @@ class Backbone(nn.Module):
             assert isinstance(contraction, FusedContraction)
             convolution.layout, contraction.elements = layout, elements
             basis, residual = interaction(
-                attrs, scalars, harmonics, radial, graph.edge_index, envelope
+                attrs, features, harmonics, radial, graph.edge_index, envelope
             )
-            scalars = product(basis, residual, attrs)
+            features = product(basis, residual, attrs)
             convolution.layout, contraction.elements = None, None
-            outputs.append(scalars)
+            outputs.append(features[:, : self.config.channels])
         return Features(outputs, basis[:, :, 1:4], vectors, lengths)
 
     def calibrate(self, graph: Graph, electrode: Tensor | None = None) -> tuple[float, ...]:
@@ -278,3 +293,14 @@ def cutoff_table(config: BackboneConfig, symbols: list[str]) -> Tensor:
             key = "-".join(sorted((first, second)))
             table[i, j] = (config.pair_cutoffs or {}).get(key, config.r_max)
     return table
+
+
+@contextmanager
+def _without_torchscript() -> Iterator[None]:
+    """Have e3nn build plain modules: TorchScript changes its rounding after the first calls."""
+    before = get_optimization_defaults()
+    set_optimization_defaults(jit_script_fx=False)
+    try:
+        yield
+    finally:
+        set_optimization_defaults(**before)

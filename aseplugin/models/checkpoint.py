@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ase import Atoms
+from ase.io import read
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -20,6 +22,7 @@ FORMAT = 1
 KIND = "pe-mace"
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
+INTERFACE = "interface.extxyz"
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 _PICKLES = (".model", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -59,6 +62,28 @@ def resolve_checkpoint(name: str | Path) -> Path:
         f"model: {name} is neither a checkpoint folder nor a bundled model, expected one of "
         f"{', '.join(zoo_models()) or 'no bundled models'} or a folder with {CARD}"
     )
+
+
+def read_interface(name: str | Path = "pt111-water") -> Atoms:
+    """The interface that comes with a model: equilibrated, with its lowest layers fixed.
+
+    Parameters
+    ----------
+    name : str or Path
+        As for `resolve_checkpoint`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model, or it comes without a structure.
+    """
+    path = resolve_checkpoint(name) / INTERFACE
+    if not path.is_file():
+        raise CheckpointError(f"model: {name} comes without {INTERFACE}, expected a structure")
+    found = read(path)
+    assert isinstance(found, Atoms)
+    found.calc = None
+    return found
 
 
 def file_hash(path: Path) -> str:

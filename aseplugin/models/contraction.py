@@ -161,14 +161,14 @@ class FrozenPolynomial:
 
     Attributes
     ----------
-    cubic : Tensor (channels, width, n_pairs)
-        Coefficients of the products x_j x_k, j <= k.
+    cubic : Tensor (channels, width, n_pairs) or None
+        Coefficients of the products x_j x_k, j <= k; None if there are no cubic terms.
     quadratic : Tensor (channels, width, width)
     linear : Tensor (channels, width, 1)
     pairs : Tensor (2, n_pairs)
     """
 
-    cubic: Tensor
+    cubic: Tensor | None
     quadratic: Tensor
     linear: Tensor
     pairs: Tensor
@@ -185,13 +185,15 @@ class FrozenPolynomial:
             stop = start + width ** (order - 1)
             parts[3 - order] = exact[:, start:stop].reshape(channels, width**order)
             start = stop
-        cubic = _symmetric(parts[0].view(channels, width, width, width))
-        folded = cubic[:, :, first, second] * torch.where(first == second, 1.0, 2.0)
-        quadratic = _symmetric(parts[1].view(channels, width, width))
-        linear = parts[2].unsqueeze(2)
         dtype = table.dtype
-        return cls(folded.to(dtype).contiguous(), quadratic.to(dtype).contiguous(),
-                   linear.to(dtype).contiguous(), torch.stack([first, second]))  # fmt: skip
+        folded = None
+        if correlation >= 3:
+            cubic = _symmetric(parts[0].view(channels, width, width, width))
+            folded = cubic[:, :, first, second] * torch.where(first == second, 1.0, 2.0)
+            folded = folded.to(dtype).contiguous()
+        quadratic = _symmetric(parts[1].view(channels, width, width)).to(dtype).contiguous()
+        linear = parts[2].unsqueeze(2).to(dtype).contiguous()
+        return cls(folded, quadratic, linear, torch.stack([first, second]))
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (n, channels, width) -> (n, channels)."""
@@ -210,12 +212,17 @@ class _Cubic(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, polynomial: FrozenPolynomial) -> Tensor:
         x = x.permute(1, 2, 0).contiguous()
-        first, second = polynomial.pairs
-        squares = x.index_select(1, first) * x.index_select(1, second)
-        cubic = torch.bmm(polynomial.cubic, squares)
         quadratic = torch.bmm(polynomial.quadratic, x)
-        value = (x * (cubic + quadratic + polynomial.linear)).sum(1)
-        ctx.save_for_backward(cubic.mul_(3.0).add_(quadratic, alpha=2.0).add_(polynomial.linear))
+        factor = quadratic + polynomial.linear
+        slope = quadratic.mul_(2.0).add_(polynomial.linear)
+        if polynomial.cubic is not None:
+            first, second = polynomial.pairs
+            squares = x.index_select(1, first) * x.index_select(1, second)
+            cubic = torch.bmm(polynomial.cubic, squares)
+            factor += cubic
+            slope.add_(cubic, alpha=3.0)
+        value = (x * factor).sum(1)
+        ctx.save_for_backward(slope)
         return value.T.contiguous()
 
     @staticmethod

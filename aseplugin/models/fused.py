@@ -85,25 +85,34 @@ def _best_split(counts: Tensor) -> int:
 
 
 class FusedConvolution(nn.Module):
-    """Sum over neighbours of radial weight x sender scalar x spherical harmonic.
+    """Sum over neighbours of radial weight x (sender's features (x) spherical harmonics).
 
-    Stands in for `conv_tp` of an upstream interaction block whose senders are scalars, through
-    upstream's own `conv_fusion` hook.
+    Stands in for `conv_tp` of an upstream interaction block, with the same weights and the same
+    order of results, through upstream's own `conv_fusion` hook. For a sender's feature of degree l
+    each neighbour counts as 2 l + 1 scalar ones, whose "harmonics" are the coupled ones.
 
     Parameters
     ----------
-    channels : int
-        Number of scalar channels of the senders.
-    edge_irreps : o3.Irreps
-        Spherical harmonics on the edges, 0e + 1o + ... in ascending order.
+    upstream : o3.TensorProduct
+        Of mode "uvu", with one weight a channel and path.
     """
 
-    def __init__(self, channels: int, edge_irreps: o3.Irreps) -> None:
+    def __init__(self, upstream: o3.TensorProduct) -> None:
         super().__init__()
-        self.channels = channels
-        self.degrees = [ir.l for _, ir in edge_irreps]
-        self.weight_numel = channels * len(self.degrees)
+        senders, harmonics = upstream.irreps_in1, upstream.irreps_in2
+        self.channels = senders[0].mul
+        if any(mul != self.channels for mul, _ in senders):
+            raise ValueError(f"interaction: senders are {senders}, expected equal multiplicities")
+        self.weight_numel = int(upstream.weight_numel)
         self.layout: EdgeLayout | None = None
+        self.sender_degrees = [ir.l for _, ir in senders]
+        self.paths: list[tuple[int, int, int]] = []
+        for k, path in enumerate(upstream.instructions):
+            l1, l2 = senders[path.i_in1].ir.l, harmonics[path.i_in2].ir.l
+            l3 = upstream.irreps_out[path.i_out].ir.l
+            self.paths.append((path.i_in1, l2, l3))
+            coupling = path.path_weight * o3.wigner_3j(l1, l2, l3, dtype=torch.float64)
+            self.register_buffer(f"coupling_{k}", coupling, persistent=False)
 
     def forward(self, node_feats: Tensor, edge_attrs: Tensor, weights: Tensor, edge_index: Tensor
                 ) -> Tensor:  # fmt: skip
@@ -111,41 +120,58 @@ class FusedConvolution(nn.Module):
 
         Parameters
         ----------
-        node_feats : Tensor (n_atoms, channels)
+        node_feats : Tensor (n_atoms, channels * sum of (2 l + 1))
+            In e3nn's layout: for each degree, channels by components.
         edge_attrs : Tensor (n_edges, (lmax + 1)^2)
-        weights : Tensor (n_edges, channels * n_degrees)
+        weights : Tensor (n_edges, n_paths * channels)
         edge_index : Tensor (2, n_edges)
             Senders and receivers, sorted by receiver.
 
         Returns
         -------
-        Tensor (n_atoms, channels * (lmax + 1)^2)
-            In e3nn's layout: for each degree, channels by components.
+        Tensor (n_atoms, channels * sum over paths of (2 l + 1))
         """
-        n_atoms, n_degrees = node_feats.shape[0], len(self.degrees)
+        n_atoms = node_feats.shape[0]
         layout = self.layout or EdgeLayout.build(edge_index[1], n_atoms)
-        sender = node_feats.index_select(0, edge_index[0])
-        shape = (sender.shape[0], n_degrees, self.channels)
-        product = (weights.view(shape) * sender.unsqueeze(1)).flatten(1)
-        parts = [
-            self._class_message(product, edge_attrs, n, width, edges, slots)
-            for n, width, edges, slots in layout.classes
-        ]
-        return gather_rows(torch.cat(parts), layout.order)
+        senders = self._by_degree(node_feats.index_select(0, edge_index[0]))
+        radial = weights.view(-1, len(self.paths), self.channels)
+        out = []
+        for k, (source, _, l3) in enumerate(self.paths):
+            components = senders[source].shape[1]
+            left = (radial[:, k].unsqueeze(1) * senders[source]).flatten(1)
+            right = self._coupled(k, edge_attrs)
+            out.append(self._sum(left, right, components, 2 * l3 + 1, layout))
+        return gather_rows(torch.cat(out, dim=1), layout.order)
 
-    def _class_message(self, product: Tensor, harmonics: Tensor, n: int, width: int,
-                       edges: Tensor, slots: Tensor) -> Tensor:  # fmt: skip
-        if edges.numel() != product.shape[0]:
-            product, harmonics = gather_rows(product, edges), gather_rows(harmonics, edges)
-        product = scatter_rows(product, slots, n * width).view(n, width, -1)
-        harmonics = scatter_rows(harmonics, slots, n * width).view(n, width, -1)
+    def _by_degree(self, features: Tensor) -> list[Tensor]:
+        """Features (n, ...) of each degree as (n, 2 l + 1, channels)."""
         out, start = [], 0
-        for i, degree in enumerate(self.degrees):
-            left = product[:, :, i * self.channels : (i + 1) * self.channels].transpose(1, 2)
-            right = harmonics[:, :, start : start + 2 * degree + 1]
-            out.append(torch.bmm(left, right).flatten(1))
-            start += 2 * degree + 1
-        return torch.cat(out, dim=1)
+        for degree in self.sender_degrees:
+            width = self.channels * (2 * degree + 1)
+            block = features[:, start : start + width].view(features.shape[0], self.channels, -1)
+            out.append(block.transpose(1, 2))
+            start += width
+        return out
+
+    def _coupled(self, k: int, harmonics: Tensor) -> Tensor:
+        """Harmonics coupled with the sender's components, (n_edges, (2 l1 + 1) * (2 l3 + 1))."""
+        l2 = self.paths[k][1]
+        coupling = getattr(self, f"coupling_{k}").to(harmonics)
+        block = harmonics[:, l2 * l2 : (l2 + 1) * (l2 + 1)]
+        return block @ coupling.transpose(0, 1).reshape(2 * l2 + 1, -1)
+
+    def _sum(self, left: Tensor, right: Tensor, inner: int, outer: int, layout: EdgeLayout
+             ) -> Tensor:  # fmt: skip
+        """Sum over neighbours and components, (n_atoms, channels * outer) in the layout's order."""
+        parts = []
+        for n, width, edges, slots in layout.classes:
+            a, b = left, right
+            if edges.numel() != left.shape[0]:
+                a, b = gather_rows(left, edges), gather_rows(right, edges)
+            a = scatter_rows(a, slots, n * width).view(n, width * inner, self.channels)
+            b = scatter_rows(b, slots, n * width).view(n, width * inner, outer)
+            parts.append(torch.bmm(a.transpose(1, 2), b).flatten(1))
+        return torch.cat(parts)
 
 
 def fuse(interaction: InteractionBlock, product: EquivariantProductBasisBlock) -> None:
@@ -154,14 +180,10 @@ def fuse(interaction: InteractionBlock, product: EquivariantProductBasisBlock) -
     Parameters
     ----------
     interaction : InteractionBlock
-        Must take scalar senders.
     product : EquivariantProductBasisBlock
     """
-    irreps = o3.Irreps(interaction.edge_irreps)
-    if any(ir != o3.Irrep("0e") for _, ir in irreps):
-        raise ValueError(f"interaction: senders are {irreps}, expected scalars (0e) only")
     block: Any = interaction  # upstream's annotations do not name what it tests with hasattr
-    block.conv_tp = FusedConvolution(irreps.dim, o3.Irreps(interaction.edge_attrs_irreps))
+    block.conv_tp = FusedConvolution(block.conv_tp)
     block.conv_fusion = True
     contraction = cast(SymmetricContraction, product.symmetric_contractions)
     product.symmetric_contractions = FusedContraction(contraction)  # type: ignore[assignment]

@@ -131,6 +131,9 @@ class TrainingConfig:
         Ends of the cosine schedule.
     electrode_rate : float
         Learning rate of the electrode's own parameters over that of the others.
+    electrode_start : float
+        Share of the run after which the electrode's terms join. They sum over all atoms coherently
+        and do not stand the high learning rate at which the network learns forces fastest.
     warmup_steps : int
     atoms_per_batch : int
         Small structures of one config type are joined up to this number of atoms.
@@ -158,6 +161,7 @@ class TrainingConfig:
     learning_rate: float = 5e-3
     final_learning_rate: float = 5e-5
     electrode_rate: float = 0.1
+    electrode_start: float = 0.0
     warmup_steps: int = 200
     atoms_per_batch: int = 200
     ema_decay: float = 0.995
@@ -179,7 +183,7 @@ class TrainingConfig:
         for name in ("final_learning_rate", "electrode_rate"):
             value = getattr(self, name)
             _require(self, name, math.isfinite(value) and value >= 0.0, "zero or more")
-        for name in ("ema_decay", "bootstrap"):
+        for name in ("ema_decay", "bootstrap", "electrode_start"):
             _require(self, name, 0.0 <= getattr(self, name) < 1.0, "from 0 to below 1")
 
 

@@ -134,7 +134,8 @@ def predict(model: PEMACEModel, graph: Graph, inputs: list[Tensor], charged: lis
 
 
 def batch_loss(model: PEMACEModel, batch: Batch, member_weights: Tensor, weights: LossWeights,
-               offsets: dict[str, float], scales: Scales) -> Loss:  # fmt: skip
+               offsets: dict[str, float], scales: Scales, electrode: bool = True
+               ) -> Loss:  # fmt: skip
     """Loss of one batch and its parts.
 
     Parameters
@@ -146,15 +147,23 @@ def batch_loss(model: PEMACEModel, batch: Batch, member_weights: Tensor, weights
     offsets : dict
         Energy offset per atom of each config type in eV; the batch's own mean where absent.
     scales : Scales
+    electrode : bool
+        False trains the network without its electrode: on forces, as if nothing were charged, and
+        on the energies of structures that are not.
     """
     graph = batch.graph
-    count = 2 if bool(batch.paired.any()) else 1
+    count = 2 if electrode and bool(batch.paired.any()) else 1
     states = [electrode_input(model, batch.electrons[k], batch.potential[k]) for k in range(count)]
+    charged = states[0][1]
+    if not electrode:
+        states = [(x, torch.zeros_like(known)) for x, known in states]
     predictions = predict(model, graph, [x for x, _ in states], [known for _, known in states],
                           member_weights, training=True)  # fmt: skip
     first = predictions[0]
     terms = {"forces": ((first.forces - batch.forces[0]) ** 2).mean()}
     residual = _energy_residual(model, batch, first.energy)
+    if not electrode:
+        residual = torch.where(charged, torch.nan, residual)
     residuals = [(kind, float(value)) for kind, value in
                  zip(batch.config_types, residual.detach(), strict=True)
                  if torch.isfinite(value)]  # fmt: skip

@@ -177,6 +177,12 @@ class Trainer:
     def _gave_up(self) -> bool:
         return 0 < self.config.patience <= self.stale
 
+    @property
+    def _with_electrode(self) -> bool:
+        # Without atomic terms the electrode's state is embedded in the network itself.
+        late = self.epoch >= self.config.electrode_start * self.config.epochs
+        return late or not self.model.closed_form
+
     def _epoch(self, progress: Progress | None, stop: Callable[[], bool]) -> bool:
         """Train the rest of the running epoch; False if asked to stop."""
         self.model.train()
@@ -204,7 +210,8 @@ class Trainer:
         batch = make_batch(chosen).to(self.device, self.dtype)
         self.optimizer.zero_grad(set_to_none=False)
         loss = batch_loss(self.model, batch, weights.to(self.scales.capacitance),
-                          self.config.loss, self.offsets, self.scales)  # fmt: skip
+                          self.config.loss, self.offsets, self.scales,
+                          self._with_electrode)  # fmt: skip
         value = float(loss.total.detach())
         if not math.isfinite(value):
             raise DynamicsError(f"training: loss is {value} in step {self.step}", self.step)

@@ -233,3 +233,21 @@ def test_the_energy_offset_of_a_type_is_subtracted(
     near = batch_loss(plain, batch, WEIGHTS, LossWeights(), {"synthetic": residual - 0.004},
                       scales(plain))  # fmt: skip
     assert near.parts["energy"] == pytest.approx(0.004**2, rel=1e-6)  # a square below the outlier
+
+
+def test_without_the_electrode_the_network_learns_forces_alone(
+    network: Networks, samples: list[Sample]
+) -> None:
+    model = network("electrons", "dipole")
+    batch = double_batch((samples[0], (0, 2)))
+    loss = batch_loss(model, batch, WEIGHTS, LossWeights(), {}, scales(model), electrode=False)
+    assert set(loss.parts) == {"forces"}  # an energy at n electrons says nothing about E(R, 0)
+    assert loss.residuals == []
+    x, known = inputs(model, batch)
+    bare = predict(model, batch.graph, x, [torch.zeros_like(k) for k in known], WEIGHTS, False)[0]
+    expected = (bare.forces - batch.forces[0]).square().mean()
+    assert loss.parts["forces"] == pytest.approx(float(expected), rel=1e-9)
+    loss.total.backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.electrode.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in model.backbone.parameters())
+    model.zero_grad()

@@ -287,3 +287,19 @@ def test_settings_out_of_range(change: dict[str, float]) -> None:
     [name] = change
     with pytest.raises(InputError, match=f"^{name}: found"):
         settings(**change)
+
+
+def test_the_electrode_joins_when_it_is_told_to(
+    fresh_model: Restored, split: Split, tmp_path: Path
+) -> None:
+    model = fresh_model()
+    before = [p.detach().clone() for p in model.electrode.parameters()]
+    trainer = Trainer(model, split, settings(electrode_start=0.5), tmp_path)
+    unchanged: list[bool] = []
+
+    def record(_: dict[str, Any]) -> None:
+        unchanged.append(same(before, [p.detach() for p in model.electrode.parameters()]))
+
+    assert trainer.run(on_epoch=record) == "finished"
+    assert unchanged == [True, False]
+    assert ["conjugate" in part for part in losses(tmp_path)] == [False, True]
