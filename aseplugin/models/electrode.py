@@ -25,6 +25,9 @@ POTENTIAL_SCALE = 1.0
 POTENTIAL_CENTRE = 4.44
 """Zero of potential inside the network, V absolute (SHE)."""
 
+DIPOLE_PARAMETERS = ("vector_mix", "gate", "bond_charge", "dipole_scale", "screening")
+"""Which of the head's parameters make the atoms' dipoles."""
+
 
 class ElectrodeHead(nn.Module):
     """Dipoles, scalars and capacitor of each electrode face.
@@ -82,6 +85,9 @@ class ElectrodeHead(nn.Module):
                                   nn.Linear(24, n_members * channels))  # fmt: skip
         self.scalar = nn.Sequential(nn.Linear(2 * channels, 24), nn.SiLU(),
                                     nn.Linear(24, 2 * n_members * n_domains))  # fmt: skip
+        self.screening = nn.Linear(channels, n_domains)
+        nn.init.zeros_(self.screening.weight)
+        nn.init.zeros_(self.screening.bias)
         wetting = [0.0 if s in electrode_symbols else 1.0 for s in symbols]
         self.register_buffer("wetting", torch.tensor(wetting), persistent=False)
         for layer in (self.gate[2], self.scalar[2]):
@@ -121,7 +127,6 @@ class ElectrodeHead(nn.Module):
         domain = graph.domain[graph.face_graph]
         moment = self._moments(graph, features)
         linear, quadratic = self._scalar_sums(graph, features, domain).split(self.n_members, dim=1)
-        moment = self.dipole_scale[domain].unsqueeze(1) * moment
         volume = graph.positions.new_zeros(graph.n_faces).index_add(
             0, graph.face, ATOM_VOLUME * self.wetting[graph.species].to(graph.positions.dtype)
         )
@@ -132,9 +137,16 @@ class ElectrodeHead(nn.Module):
         return constant, moment / EPSILON_0 + linear / CHARGE_SCALE, quadratic
 
     def _moments(self, graph: Graph, features: Features) -> Tensor:
-        """Dipole of each face's atoms along its normal (n_faces, n_members) in e A."""
+        """Dipole of each face's atoms along its normal (n_faces, n_members) in e A.
+
+        Each atom counts by the field it feels over s / eps0: a continuum solvent screens atoms far
+        from the metal more than those next to it.
+        """
         atoms, faces, share = graph.memberships()
-        dipoles = self.dipoles(graph, features).index_select(0, atoms)
+        domain = graph.domain[graph.batch]
+        nearness = self.screening(features.scalars[-1]).gather(1, domain.unsqueeze(1))
+        field = (self.dipole_scale[domain].unsqueeze(1) * (1.0 + nearness)).unsqueeze(2)
+        dipoles = (field * self.dipoles(graph, features)).index_select(0, atoms)
         along = (dipoles * graph.normals[faces].unsqueeze(1)).sum(2) * share.unsqueeze(1)
         zero = along.new_zeros((graph.n_faces, self.n_members))
         return zero.index_add(0, faces, along)

@@ -129,8 +129,9 @@ class TrainingConfig:
     epochs : int
     learning_rate, final_learning_rate : float
         Ends of the cosine schedule.
-    electrode_rate : float
-        Learning rate of the electrode's own parameters over that of the others.
+    electrode_rate, dipole_rate : float
+        Learning rates of the electrode's own parameters and, among them, of the atoms' dipoles
+        over that of the others.
     electrode_start : float
         Share of the run after which the electrode's terms join. They sum over all atoms coherently
         and do not stand the high learning rate at which the network learns forces fastest.
@@ -161,6 +162,7 @@ class TrainingConfig:
     learning_rate: float = 5e-3
     final_learning_rate: float = 5e-5
     electrode_rate: float = 0.1
+    dipole_rate: float = 0.1
     electrode_start: float = 0.0
     warmup_steps: int = 200
     atoms_per_batch: int = 200
@@ -180,7 +182,7 @@ class TrainingConfig:
         for name in ("learning_rate", "clip"):
             value = getattr(self, name)
             _require(self, name, math.isfinite(value) and value > 0.0, "more than zero")
-        for name in ("final_learning_rate", "electrode_rate"):
+        for name in ("final_learning_rate", "electrode_rate", "dipole_rate"):
             value = getattr(self, name)
             _require(self, name, math.isfinite(value) and value >= 0.0, "zero or more")
         for name in ("ema_decay", "bootstrap", "electrode_start"):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from voltase.aseplugin.errors import DynamicsError, InputError
+from voltase.aseplugin.models.electrode import DIPOLE_PARAMETERS
 from voltase.aseplugin.models.pemace import PEMACEModel
 from voltase.aseplugin.training.batches import Choice, make_batch, member_weights, plan_epoch
 from voltase.aseplugin.training.config import TrainingConfig
@@ -94,12 +95,16 @@ class Trainer:
 
     def _make_optimizer(self) -> torch.optim.Adam:
         # The electrode's sums run over all atoms coherently: a step of ordinary size in one of its
-        # weights moves the potential by volts.
-        electrode = {id(p) for p in self.model.electrode.parameters()}
+        # weights moves the potential by volts. Dipoles point all ways, and stand more.
+        factors = {"electrode": self.config.electrode_rate, "dipoles": self.config.dipole_rate}
+        rates: dict[int, float] = {}
+        for name, parameter in self.model.electrode.named_parameters():
+            kind = "dipoles" if name.split(".")[0] in DIPOLE_PARAMETERS else "electrode"
+            rates[id(parameter)] = factors[kind]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.parameters if id(p) not in electrode], "factor": 1.0},
-            {"params": [p for p in self.parameters if id(p) in electrode],
-             "factor": self.config.electrode_rate},
+            {"params": [p for p in self.parameters if rates.get(id(p), 1.0) == factor],
+             "factor": factor}
+            for factor in dict.fromkeys([1.0, *rates.values()])
         ]  # fmt: skip
         return torch.optim.Adam(
             groups, lr=self.config.learning_rate, amsgrad=True, betas=(0.9, 0.99)

@@ -39,6 +39,7 @@ def bond_dipoles_only(model: PEMACEModel) -> None:
     """Leave fixed charges on the O-H bonds: the metal takes no part in the field."""
     with torch.no_grad():
         model.electrode.vector_mix.zero_()
+        model.electrode.screening.weight.zero_()
         for network in (model.electrode.gate, model.electrode.scalar):
             network[2].weight.zero_()
             network[2].bias.zero_()
