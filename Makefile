@@ -13,7 +13,7 @@ help:
 	@echo "make test-all  run all tests, also the slow ones and those for a GPU or GPAW"
 	@echo "make lint      run ruff and mypy"
 	@echo "make demo      run a short MD at -0.5 V vs SHE into demo/: trajectory, log, plot, summary"
-	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (hours);"
+	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (an hour or two);"
 	@echo "               PROCESSES=N sets the number of processes, $(PROCESSES) by default"
 	@echo "make clean     remove everything the targets above created"
 
@@ -40,8 +40,10 @@ demo: $(STAMP)
 
 # Not in build/, which "make clean" removes. The same command goes on from an interrupted run.
 train-pt111-water: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc_per_node $(PROCESSES) -m voltase.cli.train \
-		mace recipes/pt111-water.yaml --out runs/pt111-water
+	for stage in pt111-water-start pt111-water; do \
+		OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc_per_node $(PROCESSES) -m voltase.cli.train \
+			mace recipes/$$stage.yaml --out runs/$$stage || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build dist demo src/voltase.egg-info .pytest_cache .mypy_cache .ruff_cache
