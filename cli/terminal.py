@@ -129,4 +129,3 @@ def progress_bar(description: str, total: int | None) -> Iterator[Bar]:
             progress.update(task, completed=done, total=total, description=text or description)
 
         yield update
-

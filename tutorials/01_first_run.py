@@ -71,8 +71,7 @@ dynamics.close()
 with (FOLDER / "md.csv").open() as stream:
     rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
 potential, charge, conserved = (
-    np.array([float(row[name]) for row in rows])
-    for name in ("U_V", "sigma_uC_cm2", "conserved_eV")
+    np.array([float(row[name]) for row in rows]) for name in ("U_V", "sigma_uC_cm2", "conserved_eV")
 )
 print(f"U = {potential.mean():.2f} V, fluctuating by {potential.std():.2f} V; "
       f"surface charge {charge.mean():.1f} uC/cm2")  # fmt: skip

@@ -311,8 +311,10 @@ def _check_options(dtype: str, device: str, skin: float, committee_every: int) -
         raise InputError(f"dtype: found {dtype!r}, expected one of {', '.join(_DTYPES)}")
     if not (np.isfinite(skin) and skin >= 0):
         raise InputError(f"skin: found {skin}, expected a length in A of zero or more")
-    if isinstance(committee_every, bool) or committee_every != int(committee_every) or (
-        committee_every < 0
+    if (
+        isinstance(committee_every, bool)
+        or committee_every != int(committee_every)
+        or (committee_every < 0)
     ):
         raise InputError(f"committee_every: found {committee_every!r}, expected 0, 1, 2, ...")
     try:

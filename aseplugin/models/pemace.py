@@ -260,7 +260,7 @@ class PEMACEModel(nn.Module):
         x = self.face_input(graph, description, electrode)
         curvature = polynomial(description.coefficients, x, order=2)
         if description.centre is None:
-            curvature = -graph.areas.unsqueeze(1) ** 2 / curvature
+            curvature = -(graph.areas.unsqueeze(1) ** 2) / curvature
         zero = torch.zeros_like(description.energy)
         return zero.index_add(0, graph.face_graph, -curvature)
 

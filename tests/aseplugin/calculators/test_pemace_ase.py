@@ -212,9 +212,7 @@ def test_spread_of_the_potential(pemace: Callable[..., PEMACE], interface: Atoms
     assert calculator.results["electrode_potential_spread"] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_committee_every_few_calculations(
-    pemace: Callable[..., PEMACE], interface: Atoms
-) -> None:
+def test_committee_every_few_calculations(pemace: Callable[..., PEMACE], interface: Atoms) -> None:
     calculator = pemace()
     calculator.committee_every = 3
     calculator.restore_state({"calls": np.array(0)})

@@ -137,9 +137,7 @@ def test_a_joined_batch_is_the_sum_of_its_structures(
     assert [kind for kind, _ in whole.residuals] == ["synthetic"] * 3
 
 
-def test_each_structure_can_have_its_own_member(
-    model: PEMACEModel, samples: list[Sample]
-) -> None:
+def test_each_structure_can_have_its_own_member(model: PEMACEModel, samples: list[Sample]) -> None:
     rows = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     chosen = [(samples[0], (0, 2)), (samples[1], (2, 0))]
     joined = double_batch(*chosen)
