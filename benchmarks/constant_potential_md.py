@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import Trajectory, read
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.units import fs
 from vesin import NeighborList
 
@@ -45,7 +45,7 @@ def run(folder: Path, potential: float, steps: int, args: argparse.Namespace) ->
         rng = np.random.default_rng(args.seed)
         atoms = read(resolve_checkpoint(args.model) / "interface.extxyz")
         atoms.calc = calculator
-        MaxwellBoltzmannDistribution(atoms, temperature_K=330, rng=rng)
+        thermalize_momenta(atoms, temperature_K=330, rng=rng)
         dynamics = ConstantPotentialMD(
             atoms, potential, timestep=args.timestep * fs, temperature_K=330, rng=rng,
             trajectory=folder / "md.traj", trajectory_interval=40, logfile=folder / "md.csv",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.units import fs
 
 from voltase.aseplugin import PEMACE, ConstantPotentialMD, read_interface
@@ -46,7 +46,7 @@ def main() -> None:
     atoms = read_interface(args.model)
     atoms.calc = TimedPEMACE(args.model)
     rng = np.random.default_rng(0)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=330, rng=rng)
+    thermalize_momenta(atoms, temperature_K=330, rng=rng)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         dynamics = ConstantPotentialMD(

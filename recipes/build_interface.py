@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.build import fcc111, molecule
 from ase.constraints import FixAtoms
 from ase.io import write
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import FIRE
 from ase.units import fs
 from scipy.spatial.transform import Rotation
@@ -120,7 +120,7 @@ def main() -> None:
     calculator = PEMACE(args.model, allow_extrapolation=True)
     atoms.calc = calculator
     FIRE(atoms, logfile="-", maxstep=0.05).run(fmax=0.5, steps=150)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=330, rng=rng)
+    thermalize_momenta(atoms, temperature_K=330, rng=rng)
     for timestep, tau, steps in ((0.25, 20.0, args.steps // 4), (0.5, 100.0, args.steps)):
         dynamics = ConstantPotentialMD(
             atoms, args.potential, timestep=timestep * fs, temperature_K=330, rng=rng,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from ase.io.trajectory import Trajectory
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.units import fs
 
 from voltase.aseplugin import PEMACE, ConstantPotential, ConstantPotentialMD, read_interface
@@ -49,7 +49,7 @@ print(f"at -0.5 V this geometry has n = {still.calc.results['excess_electrons']:
 
 # --- 3. Dynamics at constant potential -----------------------------------------------------------
 rng = np.random.default_rng(1)
-MaxwellBoltzmannDistribution(atoms, temperature_K=330, rng=rng)
+thermalize_momenta(atoms, temperature_K=330, rng=rng)
 dynamics = ConstantPotentialMD(
     atoms,
     potential=-0.5,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.units import fs
 
 from voltase.aseplugin import PEMACE, ConstantPotentialMD, read_interface
@@ -45,7 +45,7 @@ for potential in POTENTIALS:
     atoms = read_interface("pt111-water")
     atoms.calc = calculator
     rng = np.random.default_rng(7)  # the same start for all
-    MaxwellBoltzmannDistribution(atoms, temperature_K=330, rng=rng)
+    thermalize_momenta(atoms, temperature_K=330, rng=rng)
     log = FOLDER / f"U_{potential:+.1f}V.csv"
     dynamics = ConstantPotentialMD(atoms, potential, timestep=0.5 * fs, temperature_K=330, rng=rng,
                                    method="newton", logfile=log)  # fmt: skip
