@@ -369,10 +369,11 @@ class ConstantPotentialMD:
         kinetic_energy = self.ions.kinetic_energy
         temperature = self.ions.temperature_of(kinetic_energy)
         self._guard(self.guards.check_temperature(temperature))
-        self.recorder.annotate(self.point, self.target)
+        time_fs = self.time / fs
+        self.recorder.annotate(self.point, self.target, time_fs)
         record = StepRecord(
             step=self.nsteps,
-            time_fs=self.time / fs,
+            time_fs=time_fs,
             temperature_K=temperature,
             conserved_energy=self._conserved(kinetic_energy),
             target=self.target,

@@ -114,13 +114,14 @@ class Recorder:
         if self.trajectory is not None:
             self._frames = open_trajectory(self.trajectory, self._frame, marks.get("trajectory"))
 
-    def annotate(self, point: SinglePoint, target: float) -> None:
-        """Write n, the potentials and the other energy to ``atoms.info``; note the spreads."""
+    def annotate(self, point: SinglePoint, target: float, time_fs: float) -> None:
+        """Write time, n, potentials and the other energy to ``atoms.info``; note the spreads."""
         if point.forces_spread is not None:
             self._forces_spread = point.forces_spread
         if point.potential_spread is not None:
             self._potential_spread = point.potential_spread
         info = self.atoms.info
+        info["time_fs"] = time_fs
         info["excess_electrons"] = point.excess_electrons
         info["electrode_potential"] = point.potential
         info["target_potential"] = target
