@@ -39,7 +39,8 @@ class DataConfig:
     energy_types : list of str
         Config types whose energies are used ("*": all).
     weights : dict
-        Repetitions of a config type's frames per epoch, 1 if absent.
+        Repetitions of a config type's frames per epoch, 1 if absent; of 0 the frames are judged
+        but not trained on.
     test_fraction, valid_fraction : float
         Shares of the snapshots of each config type that are held out.
     seed : int
@@ -76,8 +77,8 @@ class DataConfig:
                  "with valid_fraction a share below 1")  # fmt: skip
         _require(self, "seed", self.seed >= 0, "zero or more")
         for kind, weight in self.weights.items():
-            if weight < 1:
-                raise InputError(f"weights: found {weight} for {kind!r}, expected 1 or more")
+            if weight < 0:
+                raise InputError(f"weights: found {weight} for {kind!r}, expected 0 or more")
         try:
             groups = re.compile(self.snapshot_pattern).groups
         except re.error as error:
@@ -129,9 +130,9 @@ class TrainingConfig:
     epochs : int
     learning_rate, final_learning_rate : float
         Ends of the cosine schedule.
-    electrode_rate, dipole_rate : float
-        Learning rates of the electrode's own parameters and, among them, of the atoms' dipoles
-        over that of the others.
+    electrode_rate, dipole_rate, backbone_rate : float
+        Learning rates of the electrode's own parameters, among them of the atoms' dipoles, and of
+        all else, over `learning_rate`. A `backbone_rate` of zero freezes all else.
     electrode_start : float
         Share of the run after which the electrode's terms join. They sum over all atoms coherently
         and do not stand the high learning rate at which the network learns forces fastest.
@@ -163,6 +164,7 @@ class TrainingConfig:
     final_learning_rate: float = 5e-5
     electrode_rate: float = 0.1
     dipole_rate: float = 0.1
+    backbone_rate: float = 1.0
     electrode_start: float = 0.0
     warmup_steps: int = 200
     atoms_per_batch: int = 200
@@ -182,7 +184,7 @@ class TrainingConfig:
         for name in ("learning_rate", "clip"):
             value = getattr(self, name)
             _require(self, name, math.isfinite(value) and value > 0.0, "more than zero")
-        for name in ("final_learning_rate", "electrode_rate", "dipole_rate"):
+        for name in ("final_learning_rate", "electrode_rate", "dipole_rate", "backbone_rate"):
             value = getattr(self, name)
             _require(self, name, math.isfinite(value) and value >= 0.0, "zero or more")
         for name in ("ema_decay", "bootstrap", "electrode_start"):

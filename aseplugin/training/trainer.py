@@ -77,6 +77,9 @@ class Trainer:
         self.stale = 0
         self._running = _Running()
         self._kinds = sorted({sample.config_type for sample in split.train})
+        if config.backbone_rate == 0.0:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name.startswith("electrode."))
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.group.share_first([p.detach() for p in self.parameters])
         self.average = [p.detach().clone() for p in self.parameters]
@@ -101,11 +104,13 @@ class Trainer:
         for name, parameter in self.model.electrode.named_parameters():
             kind = "dipoles" if name.split(".")[0] in DIPOLE_PARAMETERS else "electrode"
             rates[id(parameter)] = factors[kind]
+        rest = self.config.backbone_rate
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.parameters if rates.get(id(p), 1.0) == factor],
+            {"params": [p for p in self.parameters if rates.get(id(p), rest) == factor],
              "factor": factor}
-            for factor in dict.fromkeys([1.0, *rates.values()])
+            for factor in dict.fromkeys([rest, *rates.values()])
         ]  # fmt: skip
+        groups = [group for group in groups if group["params"]]
         return torch.optim.Adam(
             groups, lr=self.config.learning_rate, amsgrad=True, betas=(0.9, 0.99)
         )

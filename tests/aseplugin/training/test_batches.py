@@ -40,6 +40,10 @@ def test_repeats_multiply_a_config_type(samples: list[Sample]) -> None:
     assert set(seen(batches).values()) == {3}
 
 
+def test_a_config_type_may_be_left_out(samples: list[Sample]) -> None:
+    assert plan_epoch(samples, CONFIG, {"synthetic": 0}, epoch=0) == []
+
+
 def test_the_plan_depends_on_seed_and_epoch_alone(samples: list[Sample]) -> None:
     def plan(seed: int, epoch: int) -> list[list[tuple[str, int, int]]]:
         config = TrainingConfig(atoms_per_batch=25, seed=seed)

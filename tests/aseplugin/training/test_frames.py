@@ -183,7 +183,7 @@ def test_the_label_that_is_the_input_must_be_there() -> None:
     [
         ({"test_fraction": 1.2}, "test_fraction"),
         ({"test_fraction": 0.6, "valid_fraction": 0.5}, "test_fraction"),
-        ({"weights": {"sjm": 0}}, "weights"),
+        ({"weights": {"sjm": -1}}, "weights"),
         ({"snapshot_pattern": "("}, "snapshot_pattern"),
         ({"snapshot_pattern": "abc"}, "with a group"),
         ({"seed": -1}, "seed"),

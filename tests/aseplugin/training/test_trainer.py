@@ -303,3 +303,15 @@ def test_the_electrode_joins_when_it_is_told_to(
     assert trainer.run(on_epoch=record) == "finished"
     assert unchanged == [True, False]
     assert ["conjugate" in part for part in losses(tmp_path)] == [False, True]
+
+
+def test_a_frozen_backbone_leaves_the_electrode_to_learn_alone(
+    fresh_model: Restored, split: Split, tmp_path: Path
+) -> None:
+    model = fresh_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trainer = Trainer(model, split, settings(backbone_rate=0.0), tmp_path)
+    assert trainer.run() == "finished"
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed
+    assert all(name.startswith("electrode.") for name in changed)
