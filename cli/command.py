@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from voltase.cli.terminal import BAD_INPUT
 
@@ -13,25 +13,33 @@ from voltase.cli.terminal import BAD_INPUT
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-class OneLineCommand(TyperCommand):
-    """A command whose usage errors are one line, and whose options never swallow one another.
-
-    For ``typer.Typer().command(cls=OneLineCommand)``.
-    """
+class _OneLineMain:
+    """Runs a command so that misuse of the command line is one line and status 2."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command and leave the process with its status."""
         alone = options.get("standalone_mode", True)
         options["standalone_mode"] = False
         if not alone:
-            return super().main(*args, **options)
+            return super().main(*args, **options)  # type: ignore[misc]
         try:
-            status = super().main(*args, **options)
+            status = super().main(*args, **options)  # type: ignore[misc]
         except _UsageError as error:
             message = getattr(error, "format_message", error.__str__)()
             typer.echo(f"error: {' '.join(message.split())}", err=True)
             status = BAD_INPUT
         sys.exit(status)
+
+
+class OneLineGroup(_OneLineMain, TyperGroup):
+    """A command with subcommands, each of class `OneLineCommand`."""
+
+
+class OneLineCommand(_OneLineMain, TyperCommand):
+    """A command whose usage errors are one line, and whose options never swallow one another.
+
+    For ``typer.Typer().command(cls=OneLineCommand)``.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Check that no option takes the next one for its value, then parse."""

@@ -9,6 +9,7 @@ import typer
 COMMANDS = {
     "pe-md": ("voltase.cli.md", "Run molecular dynamics at constant electrode potential."),
     "pe-train": ("voltase.cli.train", "Train a potential-dependent MACE force field."),
+    "pe-analyze": ("voltase.cli.analyze", "Analyse the water in a trajectory."),
 }
 
 

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -14,6 +15,8 @@ import typer
 from voltase.aseplugin.errors import VoltaseError
 
 BAD_INPUT = 2
+REFRESH = 0.1
+"""Seconds between two pictures of a progress bar without a thread."""
 INTERRUPTED = 130
 Bar = Callable[..., None]
 """Takes the number done and, by keyword, ``total`` and ``text``."""
@@ -106,8 +109,20 @@ def log_file(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None) -> Iterator[Bar]:
-    """Progress bar on a terminal; nothing elsewhere or in other processes than the first."""
+def progress_bar(
+    description: str, total: int | None, *, shown: bool = True, threads: bool = True
+) -> Iterator[Bar]:
+    """Progress bar on a terminal; nothing elsewhere or in other processes than the first.
+
+    Parameters
+    ----------
+    description : str
+    total : int or None
+    shown : bool
+        False for no bar at all.
+    threads : bool
+        Whether a thread may keep the bar moving; False where processes are forked meanwhile.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -119,13 +134,17 @@ def progress_bar(description: str, total: int | None) -> Iterator[Bar]:
     )
 
     console = Console(stderr=True)
-    shown = console.is_terminal and process_rank() == 0
+    shown = shown and console.is_terminal and process_rank() == 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=not shown) as progress:
+    with Progress(*columns, console=console, disable=not shown, auto_refresh=threads) as progress:
         task = progress.add_task(description, total=total)
+        last = [0.0]
 
         def update(done: float, total: float | None = None, text: str | None = None) -> None:
             progress.update(task, completed=done, total=total, description=text or description)
+            if not threads and shown and time.monotonic() > last[0] + REFRESH:
+                last[0] = time.monotonic()
+                progress.refresh()
 
         yield update

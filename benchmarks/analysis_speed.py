@@ -1,0 +1,167 @@
+"""Frames a second of the analysis beside those of its peers, on one trajectory. Prints JSON.
+
+Usage: python benchmarks/analysis_speed.py [TRAJ] [--frames 1000] [--peer-python PYTHON]
+
+Without TRAJ a film of water of 597 atoms between two faces of Pt(111) is made up. Peers are
+MDAnalysis's own analyses and, with --peer-python (an environment with maicos, where
+MDAnalysis is installed too), MAICoS; both read a DCD file of the same frames. One core, CPU time.
+Then the two-core speed-up of `pe-analyze all` and the cost against the number of atoms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import MDAnalysis as mda
+import numpy as np
+from ase import Atoms
+from ase.io import read, write
+from MDAnalysis.analysis.lineardensity import LinearDensity
+from MDAnalysis.analysis.rdf import InterRDF
+
+from voltase.analysis import DensityProfile, SlabRDF, Together, WaterOrientation, load
+from voltase.analysis.testing import film
+
+PEER = """
+import sys, time, json, warnings
+warnings.filterwarnings("ignore")
+import MDAnalysis as mda, maicos, numpy as np
+topology, frames = sys.argv[1], sys.argv[2]
+u = mda.Universe(topology, frames)
+water = u.select_atoms("name O H")
+found = {"version": maicos.__version__}
+for name, make in (
+    ("density", lambda: maicos.DensityPlanar(water, bin_width=0.1, unwrap=False, pack=False)),
+    ("rdf", lambda: maicos.PDFPlanar(u.select_atoms("name O"), u.select_atoms("name O"))),
+    ("orientation", lambda: maicos.DiporderPlanar(water, bin_width=0.1, unwrap=False, pack=False)),
+):
+    try:
+        analysis = make()
+        started = time.process_time()
+        analysis.run()
+        found[name] = u.trajectory.n_frames / (time.process_time() - started)
+    except Exception as error:
+        found[name] = f"{type(error).__name__}: {error}"
+print(json.dumps(found))
+"""
+
+
+def made_up(frames: int) -> list[Atoms]:
+    """A film of 163 molecules on three layers of Pt(111) 6 x 6, jiggling: 597 atoms."""
+    rng = np.random.default_rng(0)
+    start = film(rng, 163, height=36.0, size=6, thickness=22.0)
+    images = []
+    for _ in range(frames):
+        atoms = start.copy()
+        atoms.positions += 0.05 * rng.standard_normal(atoms.positions.shape)
+        images.append(atoms)
+    return images
+
+
+def rate(make: Callable[[], Any], frames: int) -> float:
+    """Frames a second of CPU time; compiled before the clock starts."""
+    make().run(stop=5)
+    best = np.inf
+    for _ in range(3):
+        started = time.process_time()
+        make().run(stop=frames)
+        best = min(best, time.process_time() - started)
+    return frames / best
+
+
+def ours(path: Path, frames: int) -> dict[str, float]:
+    """Our observables, alone and together."""
+    u = load(path)
+    single: dict[str, Callable[[], Any]] = {
+        "density": lambda: DensityProfile(u),
+        "rdf": lambda: SlabRDF(u, ["O-O"], r_max=7.0),
+        "orientation": lambda: WaterOrientation(u),
+    }
+    found = {name: rate(make, frames) for name, make in single.items()}
+    found["all_three"] = rate(lambda: Together([make() for make in single.values()]), frames)
+    return found
+
+
+def mdanalysis(topology: Path, path: Path, frames: int) -> dict[str, float]:
+    """MDAnalysis's own; its density is wrong in a hexagonal cell."""
+    u = mda.Universe(str(topology), str(path))
+    oxygen = u.select_atoms("name O")
+    return {
+        "density": rate(lambda: LinearDensity(u.atoms, binsize=0.1), frames),
+        "rdf": rate(lambda: InterRDF(oxygen, oxygen, nbins=140, range=(0.0, 7.0)), frames),
+    }
+
+
+def two_cores(path: Path) -> dict[str, float]:
+    """Wall time of `pe-analyze all` with one process and with two."""
+    seconds = {}
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as out:
+            command = [sys.executable, "-m", "voltase.cli.analyze", "all", str(path), "--out", out,
+                       "--backend", "multiprocessing", "--workers", str(workers), "--quiet",
+                       "--dt", "0.01"]  # fmt: skip
+            started = time.perf_counter()
+            subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            seconds[f"workers_{workers}_s"] = time.perf_counter() - started
+    return {**seconds, "speed_up": seconds["workers_1_s"] / seconds["workers_2_s"]}
+
+
+def scaling(path: Path) -> list[dict[str, float]]:
+    """Cost of a frame against the number of atoms, the cell repeated along the surface."""
+    start = read(path, 0)
+    assert isinstance(start, Atoms)
+    rows = []
+    for repeat in ((1, 1, 1), (2, 1, 1), (2, 2, 1), (4, 2, 1), (4, 4, 1)):
+        u = load([start.repeat(repeat)] * 20)
+        analyses = lambda u=u: Together(  # noqa: E731
+            [DensityProfile(u), SlabRDF(u, r_max=6.0), WaterOrientation(u)]
+        )
+        frames = rate(analyses, 20)
+        rows.append({"atoms": len(u.atoms), "us_per_atom": 1e6 / frames / len(u.atoms)})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trajectory", nargs="?", type=Path)
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--peer-python", help="interpreter with maicos")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.trajectory or Path(folder) / "film.traj"
+        if args.trajectory is None:
+            write(path, made_up(args.frames))
+        u = load(path)
+        frames = min(args.frames, len(u.trajectory))
+        topology, plain = Path(folder) / "top.gro", Path(folder) / "frames.dcd"
+        u.atoms.write(str(topology))
+        with mda.Writer(str(plain), len(u.atoms)) as writer:
+            for _ in u.trajectory[:frames]:
+                writer.write(u.atoms)
+        result: dict[str, Any] = {"atoms": len(u.atoms), "frames": frames}
+        result["voltase_fps"] = ours(path, frames)
+        result["mdanalysis_fps"] = mdanalysis(topology, plain, frames)
+        if args.peer_python:
+            command = [args.peer_python, "-c", PEER, str(topology), str(plain)]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True,
+                                    env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+            result["maicos_fps"] = json.loads(answer.stdout.splitlines()[-1])
+        result["all_on_two_cores"] = two_cores(path)
+        result["scaling"] = scaling(path)
+    json.dump(result, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()
