@@ -15,6 +15,11 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 MINIMUM_VACUUM = 6.0
 """Widest empty layer along the normal, in A, that does not count as vacuum."""
+CONTACT = 5.0
+"""Distance in A from the electrode's outermost atom up to which an atom wets a face; a molecule
+that has evaporated does not."""
+LARGEST_EXTENT = 1e4
+"""In A, of a cell vector or of the positions; searches for neighbours count cells across it."""
 SMALLEST_AREA = 1e-3
 """In A^2; a face below it is a missing or degenerate cell."""
 SMALLEST_VOLUME = 1e-3
@@ -33,6 +38,8 @@ class Faces:
         In A^2.
     of_atom : ndarray (n_atoms,)
         Face of each atom.
+    has_electrode : bool
+        Whether there are electrode atoms.
     has_vacuum : bool
         False for a cell filled along the normal: there the electrode's potential has no
         reference and only the uncharged electrode is defined.
@@ -46,6 +53,7 @@ class Faces:
     normals: Array
     areas: Array
     of_atom: Indices
+    has_electrode: bool
     has_vacuum: bool
     inner: Indices
     images: Array
@@ -57,14 +65,20 @@ def check_structure(atoms: Atoms) -> None:
     Raises
     ------
     InputError
-        If there are no atoms, a number is not finite, fewer than two axes are periodic, or the
-        lattice vectors of the periodic axes span nothing.
+        If there are no atoms, a number is not finite or enormous, fewer than two axes are
+        periodic, or the lattice vectors of the periodic axes span nothing.
     """
     if len(atoms) == 0:
         raise InputError("atoms: found none, expected a slab")
     for name, values in (("positions", atoms.positions), ("cell", atoms.cell.array)):
         if not np.isfinite(values).all():
             raise InputError(f"atoms: {name} not finite, expected numbers in A")
+    extent = max(float(np.ptp(atoms.positions, axis=0).max()), float(abs(atoms.cell.array).max()))
+    if extent > LARGEST_EXTENT:
+        raise InputError(
+            f"atoms: positions or cell extend over {extent:.3g} A, expected at most "
+            f"{LARGEST_EXTENT:g} A"
+        )
     pbc = np.asarray(atoms.pbc)
     if pbc.sum() < 2:
         raise InputError(
@@ -103,13 +117,14 @@ def find_faces(atoms: Atoms, electrode_symbols: list[str]) -> Faces:
     if metal.any():
         # The mean, not the middle: one dissolved atom must not move it into the water.
         upper = heights >= heights[metal].mean()
-    above, below = bool((upper & ~metal).any()), bool((~upper & ~metal).any())
+    above, below = _wetted(heights, metal, upper)
     has_vacuum = bool(gap > MINIMUM_VACUUM)
     if above and below and has_vacuum:
         inner = np.flatnonzero(metal)
         return Faces(
             normals=np.array([normal, -normal]),
             areas=np.full(2, area),
+            has_electrode=True,
             of_atom=np.where(upper, 0, 1).astype(np.int64),
             has_vacuum=has_vacuum,
             inner=inner.astype(np.int64),
@@ -119,11 +134,23 @@ def find_faces(atoms: Atoms, electrode_symbols: list[str]) -> Faces:
     return Faces(
         normals=outward[None],
         areas=np.array([area]),
+        has_electrode=bool(metal.any()),
         of_atom=np.zeros(len(atoms), dtype=np.int64),
         has_vacuum=has_vacuum,
         inner=np.empty(0, dtype=np.int64),
         images=np.empty((0, 3)),
     )
+
+
+def _wetted(heights: Array, metal: npt.NDArray[np.bool_], upper: npt.NDArray[np.bool_]
+            ) -> tuple[bool, bool]:  # fmt: skip
+    """Whether the upper and the lower face are wetted."""
+    film = ~metal
+    if metal.any():
+        low, high = heights[metal].min() - CONTACT, heights[metal].max() + CONTACT
+        near = film & (heights > low) & (heights < high)
+        film = near if near.any() else film
+    return bool((upper & film).any()), bool((~upper & film).any())
 
 
 def _normal_axis(atoms: Atoms) -> int:

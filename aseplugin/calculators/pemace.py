@@ -99,6 +99,7 @@ class PEMACE(Calculator):
         network, self.card = load_checkpoint(model)
         index = _domain_index(network, self.card, domain)
         self.domain = network.config.domains[index]
+        self.dtype = dtype
         self.neighbours = SkinNeighbours(network.config, index, skin)
         self.evaluator = Evaluator(network, device, _DTYPES[dtype])
         others = _CANONICAL_RESULTS if self.canonical else _GRAND_CANONICAL_RESULTS
@@ -132,9 +133,15 @@ class PEMACE(Calculator):
         return "canonical" if self.canonical else "grand-canonical"
 
     @property
-    def identity(self) -> str:
+    def sha256(self) -> str:
         """Hash of the weights."""
         return str(self.card["sha256"])
+
+    @property
+    def identity(self) -> str:
+        """What the energies depend on beside the atoms: weights, embedding, domain, precision."""
+        embedding = self.evaluator.model.config.embedding
+        return f"{self.sha256} {embedding} {self.domain} {self.dtype}"
 
     @property
     def excess_electrons(self) -> float:
@@ -234,7 +241,7 @@ class PEMACE(Calculator):
             raise InputError("atoms: found none, expected a structure")
         volume = self._volume() if "stress" in properties else None
         graph, faces = self.neighbours.graph(self.atoms)
-        self._check_vacuum(faces)
+        self._check_electrode(faces)
         due = self.committee_every > 0 and self._calls % self.committee_every == 0
         self._calls += 1
         spread = due or "forces_spread" in properties or "atomic_forces_spread" in properties
@@ -249,10 +256,18 @@ class PEMACE(Calculator):
             )
         return float(self.atoms.get_volume())
 
-    def _check_vacuum(self, faces: Faces) -> None:
-        if faces.has_vacuum or (self.canonical and self._electrode == 0.0):
+    def _check_electrode(self, faces: Faces) -> None:
+        if self.canonical and self._electrode == 0.0:
             return
         name = "excess_electrons" if self.canonical else "absolute_potential"
+        if not faces.has_electrode:
+            symbols = ", ".join(self.evaluator.model.config.electrode_symbols)
+            raise InputError(
+                f"{name}: found {self._electrode:g} in a structure without an electrode, expected "
+                f"a slab with {symbols} (or n = 0)"
+            )
+        if faces.has_vacuum:
+            return
         raise InputError(
             f"{name}: found {self._electrode:g} in a cell without vacuum along the normal, where "
             "the potential has no reference; expected a slab with vacuum (or n = 0)"
@@ -321,6 +336,8 @@ def _check_options(dtype: str, device: str, skin: float, committee_every: int) -
         kind = torch.device(device).type
     except RuntimeError as error:
         raise InputError(f"device: found {device!r}, expected cpu or cuda") from error
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"device: found {device!r}, expected cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device: found {device!r} without a usable GPU, expected cpu")
 

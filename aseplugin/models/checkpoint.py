@@ -152,7 +152,24 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"model: {path} has format {card.get('format')!r}, expected {FORMAT} or earlier"
         )
+    _check_ranges(path, card)
     return card
+
+
+def _check_ranges(path: Path, card: dict[str, Any]) -> None:
+    """The ranges are what runs are stopped by: they must be there whole, or not at all."""
+    data = card.get("data", {})
+    by_domain = data.get("ranges", {}) if isinstance(data, dict) else None
+    if not isinstance(by_domain, dict) or not all(isinstance(v, dict) for v in by_domain.values()):
+        raise CheckpointError(f"model: {path} has data {data!r:.60}, expected entries with ranges")
+    found = [card.get("potential_range"), card.get("electrons_per_area_range")]
+    found += [limits for ranges in by_domain.values() for limits in ranges.values()]
+    for limits in found:
+        if limits is None:
+            continue
+        numbers = isinstance(limits, list) and all(isinstance(x, int | float) for x in limits)
+        if not (numbers and len(limits) == 2 and limits[0] <= limits[1]):
+            raise CheckpointError(f"model: {path} has a range {limits!r:.60}, expected two numbers")
 
 
 def load_checkpoint(name: str | Path) -> tuple[PEMACEModel, dict[str, Any]]:

@@ -50,8 +50,8 @@ def build_model(embedding: Embedding, coupling: Coupling) -> PEMACEModel:
     with torch.no_grad():
         model.electrode.curvature += torch.tensor([0.02, 0.5])
         if coupling == "dipole":
-            model.electrode.vector_mix.normal_(std=0.004)
-            model.electrode.screening.weight.normal_(std=0.3)
+            model.electrode.vector_mix.normal_(std=0.002)
+            model.electrode.screening.weight.normal_(std=0.1)
             # Small sums of the atoms' scalars, so that the capacitance stays positive.
             scale = CHARGE_SCALE * torch.tensor([1.0, 1.0, 0.02, 0.02])
             model.electrode.scalar[2].weight.normal_().mul_(scale.unsqueeze(1))

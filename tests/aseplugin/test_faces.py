@@ -63,6 +63,28 @@ def test_dry_slab() -> None:
     assert faces.has_vacuum
 
 
+def test_an_evaporated_molecule_wets_nothing() -> None:
+    atoms = pt111_water(waters=3)
+    atoms.cell[2, 2] += 30.0
+    atoms.pbc = True
+    top = atoms.positions[:, 2].max()
+    for height in np.arange(top + 3.0, atoms.cell[2, 2] - 8.0, 2.0):
+        moved = atoms.copy()
+        moved.positions[-3:, 2] += height - moved.positions[-3:, 2].min()
+        np.testing.assert_allclose(find_faces(moved, METAL).normals, [[0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize("what", ["atom", "cell"])
+def test_what_is_enormous_is_refused(what: str) -> None:
+    atoms = pt111_water()
+    if what == "atom":
+        atoms.positions[-1, 2] = 1e6
+    else:
+        atoms.cell[2, 2] = 1e7
+    with pytest.raises(InputError, match="^atoms: positions or cell extend over 1e"):
+        find_faces(atoms, METAL)
+
+
 def test_no_metal() -> None:
     atoms = pt111_water()
     faces = find_faces(atoms[atoms.numbers != 78], METAL)

@@ -32,10 +32,12 @@ def start() -> Callable[..., PEMACE]:
     networks: dict[str, PEMACEModel] = {}
 
     def load(name: str | Path) -> tuple[PEMACEModel, dict[str, Any]]:
-        card = read_card(resolve_checkpoint(name))
-        if card["sha256"] not in networks:
-            networks[card["sha256"]] = load_checkpoint(name)[0]
-        return networks[card["sha256"]], card
+        folder = resolve_checkpoint(name)
+        card = read_card(folder)
+        key = card["sha256"] + json.dumps(json.loads((folder / "model.json").read_text())["config"])
+        if key not in networks:
+            networks[key] = load_checkpoint(name)[0]
+        return networks[key], card
 
     def start(name: Path, **options: Any) -> PEMACE:
         with pytest.MonkeyPatch.context() as patch:
@@ -226,4 +228,43 @@ def test_it_is_an_ase_calculator(calculator: PEMACE) -> None:
     assert isinstance(calculator, Calculator)
     assert {"energy", "forces", "stress", "free_energy"} <= set(calculator.implemented_properties)
     assert calculator.ensemble == ("canonical" if calculator.canonical else "grand-canonical")
-    assert len(calculator.identity) == 64
+    assert len(calculator.sha256) == 64
+
+
+def test_identity_tells_what_the_energies_depend_on(start: Start, canonical: Path) -> None:
+    plain = start(canonical)
+    assert plain.identity == start(canonical, skin=1.0).identity
+    assert plain.identity != start(canonical, dtype="float64").identity
+
+
+def test_a_charge_needs_an_electrode(start: Start, canonical: Path) -> None:
+    atoms = pt111_water()
+    water = atoms[atoms.numbers != 78]
+    water.calc = start(canonical, excess_electrons=0.1)
+    with pytest.raises(InputError, match="^excess_electrons: found 0.1 in a structure without an"):
+        water.get_potential_energy()
+    water.calc.excess_electrons = 0.0
+    assert np.isfinite(water.get_potential_energy())
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xla"])
+def test_other_devices_are_refused(start: Start, canonical: Path, device: str) -> None:
+    with pytest.raises(InputError, match="^device: found"):
+        start(canonical, device=device)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": None},
+        {"potential_range": "wide"},
+        {"electrons_per_area_range": [0.1]},
+        {"data": {"ranges": {"default": {"potential": [1.0]}}}},
+    ],
+)
+def test_a_card_with_broken_ranges_is_refused(
+    canonical: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    with pytest.raises(CheckpointError, match="^model: ") as caught:
+        PEMACE(with_card(canonical, tmp_path / "m", **change))
+    one_line(caught.value, "model: ")
