@@ -1,7 +1,7 @@
 """Train the four ways to tell the network of the electrode on equal terms, and compare them.
 
 Usage: python recipes/compare_embeddings.py [--start pt111-water] [--out runs/embeddings]
-       [--epochs 4] [--processes 2]
+       [--epochs 3] [--processes 2]
 
 Embedding (electrons, potential) times coupling (dipole, scalar). All start from the feature network
 and the energies of one model, with an electrode that knows nothing, and see the charged frames of
@@ -28,7 +28,7 @@ from voltase.aseplugin.models.pemace import PEMACEModel
 DATA = Path("../shared/data")
 FORMS = [(embedding, coupling) for embedding in ("electrons", "potential")
          for coupling in ("dipole", "scalar")]  # fmt: skip
-RECIPE = Path(__file__).with_name("pt111-water.yaml")
+RECIPE = Path(__file__).with_name("pt111-water-field.yaml")
 
 
 def forget_electrode(name: str, folder: Path) -> Path:
@@ -43,13 +43,13 @@ def forget_electrode(name: str, folder: Path) -> Path:
 
 
 def settings(embedding: str, coupling: str, start: Path, epochs: int) -> dict[str, Any]:
-    """Settings of one training: those of the bundled model, on its charged frames."""
+    """Settings of one training: those of the bundled model's second stage, on charged frames."""
     recipe = yaml.safe_load(RECIPE.read_text())
     files = [DATA / "pt111_water/biased.extxyz.gz", DATA / "pt111_sjm/labels.extxyz.gz"]
     recipe["data"]["files"] = list(map(str, files))
     recipe["model"].update(embedding=embedding, coupling=coupling)
-    recipe["training"].update(epochs=epochs, learning_rate=5e-3, electrode_start=0.0,
-                              warmup_steps=50, evaluate_every=epochs)  # fmt: skip
+    recipe["data"]["weights"] = {"sjm": 6, "field": 1}
+    recipe["training"].update(epochs=epochs, evaluate_every=epochs)
     recipe["card"] = {"name": f"{embedding}-{coupling}", "source": "see pt111-water"}
     return {**recipe, "init": str(start)}
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--start", default="pt111-water")
     parser.add_argument("--out", type=Path, default=Path("runs/embeddings"))
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     start = forget_electrode(args.start, args.out / "start")
