@@ -187,8 +187,9 @@ class Score(NamedTuple):
         What two runs of the same system and of these lengths would score, from the halves.
     halves_first, halves_second : float
         Score of the two halves of each trajectory with each other, which have half the frames.
-    differs : bool
-        Whether the score is more than two errors below the floor.
+    differs : bool or None
+        Whether the score is more than two errors below the floor; None if there is no error to
+        tell, which is not a number in tables.
     """
 
     quantity: str
@@ -199,7 +200,7 @@ class Score(NamedTuple):
     floor: float
     halves_first: float
     halves_second: float
-    differs: bool
+    differs: bool | None
 
 
 class Overlay(NamedTuple):
@@ -248,6 +249,9 @@ class Comparison:
         rows = zip(*self.scores, strict=True) if self.scores else [()] * len(columns)
         found = {"scores": {name: np.array(values) for name, values in
                             zip(columns, rows, strict=True)}}  # fmt: skip
+        found["scores"]["differs"] = np.array(
+            [np.nan if s.differs is None else float(s.differs) for s in self.scores]
+        )
         for quantity, overlay in self.overlays.items():
             table = {overlay.x: overlay.middles}
             for name in overlay.mean:
@@ -367,7 +371,8 @@ def _score(quantity: str, found: dict[str, Histogram], pair: tuple[str, str]) ->
     error = float("nan")
     if drawn[0] is not None and drawn[1] is not None:
         error = float(np.std(overlap(drawn[0], drawn[1]), ddof=1))
-    differs = bool(score + CLEAR * error < floor)
+    known = np.isfinite(error) and np.isfinite(floor)
+    differs = bool(score + CLEAR * error < floor) if known else None
     return Score(quantity, pair[0], pair[1], score, error, floor, halves[0], halves[1], differs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from voltase.aseplugin.errors import InputError
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]
+LOG = logging.getLogger(__name__)
 
 UNEVEN = 0.01
 """Largest deviation of a step in time, over the mean step, that is rounding."""
@@ -45,7 +47,8 @@ class TimedAnalysis(InterfaceAnalysis):
     ----------
     source : Universe or AtomGroup
     dt : float, optional
-        Time between frames of the trajectory in ps, where the trajectory does not know it.
+        Time between frames of the trajectory in ps; counts only where the trajectory's own times
+        are not known.
     layers : sequence of float
         Outer ends of the layers, A from the surface, ascending.
     **options
@@ -76,11 +79,19 @@ class TimedAnalysis(InterfaceAnalysis):
         InputError
             In these cases.
         """
-        if self.dt is None and not scene.ts.data.get("time_known", True):
+        self.times_known = bool(scene.ts.data.get("time_known", True))
+        if self.times_known and self.dt is not None:
+            LOG.warning("dt: found times in the trajectory, which count instead of %g ps", self.dt)
+        if self.given_step is None and not self.times_known:
             raise InputError("dt: found no times in the trajectory, expected the time between "
                              "its frames in ps")  # fmt: skip
         if not scene.interface.faces:
             raise InputError("electrode: neither of its faces has water nearby, expected one")
+
+    @property
+    def given_step(self) -> float | None:
+        """What `dt` says in ps; None where the trajectory's own times count."""
+        return None if self.times_known else self.dt
 
     def layer_labels(self, scene: Scene, atoms: Indices, counts: npt.NDArray[np.bool_]) -> Labels:
         """Labels (n,) of atoms by face and layer; -1 where `counts` (n,) is false."""
@@ -111,13 +122,22 @@ class TimedAnalysis(InterfaceAnalysis):
         found["both"] = table.sum(axis=1)
         return found
 
+    def mean_numbers(self, labels: npt.NDArray[np.int8]) -> dict[str, Array]:
+        """Mean number with each label (any shape, all frames) by face, of ``both`` per face."""
+        assert self.interface is not None
+        counts = np.bincount(labels.ravel() + 1, minlength=self.labels + 1)[None, 1:]
+        found = {face: n[0] for face, n in self.by_face(counts / len(self.frames)).items()}
+        found["both"] = found["both"] / len(self.interface.faces)
+        return found
+
     @property
     def spacing(self) -> float:
         """Time between analysed frames in ps."""
-        if self.dt is None:
+        step = self.given_step
+        if step is None:
             return super().spacing
         frames = np.asarray(self.frames)
-        return float(np.diff(frames).mean()) * self.dt if len(frames) > 1 else self.dt
+        return float(np.diff(frames).mean()) * step if len(frames) > 1 else step
 
     def time_step(self) -> float:
         """Time between analysed frames in ps, after a check that it is always the same.
@@ -129,7 +149,8 @@ class TimedAnalysis(InterfaceAnalysis):
         """
         if len(self.frames) < 2:
             raise InputError(f"frames: found {len(self.frames)}, expected two or more for a motion")
-        times = np.asarray(self.times if self.dt is None else self.frames * self.dt, dtype=float)
+        step = self.given_step
+        times = np.asarray(self.times if step is None else self.frames * step, dtype=float)
         steps = np.diff(times)
         mean = float(steps.mean())
         if mean <= 0.0 or np.abs(steps - mean).max() > UNEVEN * mean:

@@ -188,7 +188,7 @@ class SiteCoverage(InterfaceAnalysis):
         """Columns of ``coverage`` (by site) for each face, and of ``coverage_series``."""
         r = self.results
         found: dict[str, dict[str, npt.NDArray[Any]]] = {}
-        series: dict[str, npt.NDArray[Any]] = {"t_ps" if self.times_known else "frame": r.time}
+        series: dict[str, npt.NDArray[Any]] = {"time_ps" if self.times_known else "frame": r.time}
         for face in ("both", *(name for name in r.coverage if name != "both")):
             suffix = "" if face == "both" else f"_{face}"
             numbers = list(r.sites[face].values())

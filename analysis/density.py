@@ -46,7 +46,7 @@ class DensityProfile(InterfaceAnalysis):
     Attributes
     ----------
     results.z : ndarray (n_bins,)
-        Middles of the bins in A from the lower face of the cell.
+        Middles of the bins in A from the bottom of the cell (the plane z = 0).
     results.rho, results.rho_err : dict of ndarray (n_bins,)
         By element, in 1/A^3.
     results.mass, results.mass_err : ndarray (n_bins,)

@@ -21,7 +21,7 @@ from voltase.analysis.correlation import (
     minimum_image,
     segment_ends,
 )
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, with_error
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
 
@@ -80,7 +80,7 @@ class InPlaneMSD(TimedAnalysis):
     results.D, results.D_err : dict of ndarray (n_layers,)
         By face, A^2/ps (1e-8 m^2/s), error by jackknife over blocks of origins.
     results.oxygens : dict of ndarray (n_layers,)
-        By face: their mean number in each layer.
+        By face: their mean number in each layer, of ``both`` per face.
 
     Raises
     ------
@@ -131,14 +131,11 @@ class InPlaneMSD(TimedAnalysis):
             labels, segment_ends(joined), paths, lags, stride, chunk_of, len(self.lengths),
             self.labels,
         )  # fmt: skip
-        for name in ("msd", "survival", "D", "oxygens"):
+        for name in ("msd", "survival", "D"):
             results[name], results[f"{name}_err"] = {}, {}
-        del results["oxygens_err"]
-        members = np.bincount(labels.ravel() + 1, minlength=self.labels + 1)[None, 1:]
-        faces = self.by_face(members / len(self.frames))
+        results.oxygens = self.mean_numbers(labels)
         of_squares, of_stayed, of_started = map(self.by_face, (squares, stayed, started))
         for face in of_squares:
-            results.oxygens[face] = faces[face][0]
             self._conclude_face(face, of_squares[face], of_stayed[face], of_started[face])
 
     def _paths(self) -> Array:
@@ -213,7 +210,7 @@ class InPlaneMSD(TimedAnalysis):
             if not np.isfinite(r.msd["both"][k, 0]):
                 continue
             d, error = A2_PER_PS * r.D["both"][k], A2_PER_PS * r.D_err["both"][k]
-            value = f"{d:.2g} ± {error:.1g}" if np.isfinite(error) else f"{d:.2g}"
+            value = with_error(d, error) if np.isfinite(error) else f"{d:.2g}"
             text = f": {value}" if np.isfinite(d) else ""
             draw_band(displacement, r.time, r.msd["both"][k], r.msd_err["both"][k],
                       layer_title(ends) + text)  # fmt: skip

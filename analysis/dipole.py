@@ -13,6 +13,7 @@ from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import Estimate, estimate_series
 from voltase.analysis.counting import EDGE
 from voltase.analysis.density import FACE_NAMES
+from voltase.analysis.drawing import with_error
 from voltase.analysis.interface import UPPER
 from voltase.analysis.potential import fixed_charges, frame_charges
 from voltase.analysis.scene import Scene
@@ -211,7 +212,7 @@ class NetDipole(InterfaceAnalysis):
             estimate = estimate_series(r.n_series)
             self.note(estimate, "n")
             r.n, r.n_err = _plain(estimate)
-            r.sigma = surface_charge_density(r.n, area)
+            r.sigma = surface_charge_density(r.n, area) + 0.0  # not -0
             r.sigma_err = abs(surface_charge_density(r.n_err, area))
         if "electrode_potential" in self.scalars:
             r.phi_series = np.array(self.series("electrode_potential"))
@@ -272,7 +273,7 @@ class NetDipole(InterfaceAnalysis):
         x = r.time if known else r.frame
         for face in r.series if len(r.series) > 2 else ["both"]:
             (line,) = axes[0].plot(x, r.series[face], lw=0.8, alpha=0.6)
-            label = f"{face}: {r.dipole[face]:.4f}({r.dipole_err[face]:.4f}) e/Å"
+            label = f"{face}: {with_error(r.dipole[face], r.dipole_err[face])} e/Å"
             axes[0].axhline(r.dipole[face], color=line.get_color(), label=label)
         axes[0].set(ylabel="dipole (e/Å), outwards")
         axes[0].legend(frameon=False, fontsize="small")

@@ -319,7 +319,10 @@ class HydrogenBonds(InterfaceAnalysis):
     # -- output --------------------------------------------------------------------------------
 
     def tables(self) -> dict[str, dict[str, npt.NDArray[Any]]]:
-        """Columns of ``hbonds`` (profiles), ``_layers``, ``_kinds`` and ``_between``, by face."""
+        """Columns of ``hbonds`` (profiles), ``_layers``, ``_kinds``, ``_between``, and ``_mean``.
+
+        All are by face but ``hbonds_mean``, one row of the bonds in a frame and by species.
+        """
         r = self.results
         low, high = np.array(r.layers).T
         found: dict[str, dict[str, npt.NDArray[Any]]] = {}
@@ -337,6 +340,10 @@ class HydrogenBonds(InterfaceAnalysis):
                 "donor_layer": start + 1, "acceptor_layer": end + 1,
                 "bonds": r.between[face].ravel(), "bonds_err": r.between_err[face].ravel(),
             }  # fmt: skip
+        mean = {"bonds": r.bonds, "bonds_err": r.bonds_err}
+        for name, table in r.species.items():
+            mean |= {f"{name}_{key}": value for key, value in table.items()}
+        found["hbonds_mean"] = {key: np.array([value]) for key, value in mean.items()}
         return found
 
     def draw(self, figure: Figure) -> None:
@@ -346,7 +353,7 @@ class HydrogenBonds(InterfaceAnalysis):
         for key in ("donated", "accepted"):
             found = r.profiles["both"]
             draw_band(profile, r.distance, found[key], found[f"{key}_err"], key)
-        profile.set(xlabel="distance (Å)", ylabel="hydrogen bonds per molecule")
+        profile.set(xlabel="distance (Å)", ylabel="bonds per molecule")
         profile.set_ylim(bottom=0.0)
         profile.legend(frameon=False)
         shares, errors = r.distribution["both"], r.distribution_err["both"]

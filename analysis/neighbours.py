@@ -8,7 +8,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from voltase.analysis.cells import widths_of
 from voltase.aseplugin.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -38,8 +37,14 @@ class Pairs(NamedTuple):
 
 
 def largest_cutoff(cell: Array) -> float:
-    """Half the smallest width of the cell in A: up to it each pair has one shortest vector."""
-    return 0.5 * float(widths_of(cell).min())
+    """Half the smallest width in A: up to it each pair has one shortest vector.
+
+    Parameters
+    ----------
+    cell : ndarray (3, 3)
+        In standard orientation (`standardise_cell`), A.
+    """
+    return 0.5 * float(_reciprocal(cell)[1].min())
 
 
 def find_pairs(cell: Array, first: Array, second: Array | None, cutoff: float) -> Pairs:
@@ -70,7 +75,10 @@ def find_pairs(cell: Array, first: Array, second: Array | None, cutoff: float) -
     same = second is None
     a = np.ascontiguousarray(first, dtype=np.float64) @ inverse
     b = a if second is None else np.ascontiguousarray(second, dtype=np.float64) @ inverse
-    return Pairs(*_search(cell, a, b, same, cutoff, counts, 64 + 8 * len(a)))
+    # Room for three times the pairs of an even density; more is made where that is too little.
+    volume = cell[0, 0] * cell[1, 1] * cell[2, 2]
+    guess = 64 + len(a) + int(12.0 * len(a) * len(b) * cutoff**3 / volume / (2.0 if same else 1.0))
+    return Pairs(*_search(cell, a, b, same, cutoff, counts, guess))
 
 
 @numba.njit(cache=True)
@@ -128,30 +136,38 @@ def _search(
     squared = cutoff * cutoff
     c00, c10, c11 = cell[0, 0], cell[1, 0], cell[1, 1]
     c20, c21, c22 = cell[2, 0], cell[2, 1], cell[2, 2]
+    nx, ny, nz = counts[0], counts[1], counts[2]
     # With fewer than three cells along an axis the neighbours on both sides are the same.
-    lx, hx = (-1 if counts[0] > 2 else 0), (1 if counts[0] > 1 else 0)
-    ly, hy = (-1 if counts[1] > 2 else 0), (1 if counts[1] > 1 else 0)
-    lz, hz = (-1 if counts[2] > 2 else 0), (1 if counts[2] > 1 else 0)
+    lx, hx = (-1 if nx > 2 else 0), (1 if nx > 1 else 0)
+    ly, hy = (-1 if ny > 2 else 0), (1 if ny > 1 else 0)
+    lz, hz = (-1 if nz > 2 else 0), (1 if nz > 1 else 0)
+    low, high = np.empty(2, np.int64), np.empty(2, np.int64)
     for p in range(len(a)):
         k = cell_of[p]
-        cz = k % counts[2]
-        cy = (k // counts[2]) % counts[1]
-        cx = k // (counts[1] * counts[2])
+        cz = k % nz
+        cy = (k // nz) % ny
+        cx = k // (ny * nz)
         p0, p1, p2 = wa[p, 0], wa[p, 1], wa[p, 2]
+        # Cells along z follow one another: one stretch of them, or two across the boundary.
+        stretches = 1
+        low[0], high[0] = cz + lz, cz + hz
+        if low[0] < 0:
+            stretches, low[0], high[0], low[1], high[1] = 2, nz - 1, nz - 1, 0, high[0]
+        elif high[0] >= nz:
+            stretches, high[0], low[1], high[1] = 2, nz - 1, 0, 0
         for ox in range(lx, hx + 1):
-            nx = (cx + ox) % counts[0]
+            x = cx + ox
+            x += nx if x < 0 else (-nx if x >= nx else 0)
             for oy in range(ly, hy + 1):
-                ny = (cy + oy) % counts[1]
-                for oz in range(lz, hz + 1):
-                    nz = (cz + oz) % counts[2]
-                    other = (nx * counts[1] + ny) * counts[2] + nz
-                    begin, end = start[other], start[other + 1]
-                    if same:
-                        # In each cell the numbers ascend: skip those not above p.
-                        while begin < end and order[begin] <= p:
-                            begin += 1
+                y = cy + oy
+                y += ny if y < 0 else (-ny if y >= ny else 0)
+                column = (x * ny + y) * nz
+                for stretch in range(stretches):
+                    begin, end = start[column + low[stretch]], start[column + high[stretch] + 1]
                     for slot in range(begin, end):
                         q = order[slot]
+                        if same and q <= p:
+                            continue
                         f2 = wb[q, 2] - p2
                         f2 -= np.rint(f2)
                         dz = f2 * c22

@@ -73,7 +73,7 @@ class WaterOrientation(InterfaceAnalysis):
         By face: ndarray (n_layers, n_cosines), probability density of the cosine between O-H
         bonds and the outward normal.
     results.waters, results.waters_err : dict
-        By face: ndarray (n_layers,), mean number of molecules in each layer.
+        By face: ndarray (n_layers,), mean number of molecules in each layer, of ``both`` per face.
     """
 
     def __init__(self, source: Any, *, width: float = 0.1, cosines: int = 40,
@@ -218,4 +218,4 @@ class WaterOrientation(InterfaceAnalysis):
                        label=kind.replace("_", " "))  # fmt: skip
             base += share
         shares.set(ylabel="share of the molecules")
-        shares.legend(fontsize="small", framealpha=0.9)
+        shares.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))

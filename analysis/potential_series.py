@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from voltase.analysis.blocks import Estimate, estimate_mean, estimate_ratio
 from voltase.analysis.compare import histograms_of
 from voltase.analysis.density import DensityProfile
 from voltase.analysis.dipole import NetDipole
-from voltase.analysis.orientation import POPULATIONS, WaterOrientation
+from voltase.analysis.orientation import DEFAULT_LAYERS, POPULATIONS, WaterOrientation
 from voltase.analysis.together import Together
 from voltase.aseplugin.electrochemistry import Reference
 from voltase.aseplugin.errors import InputError
@@ -47,12 +47,29 @@ class PotentialSeries:
         self.rows: list[dict[str, Any]] = []
 
     def run(self, label: str, source: Any, *, potential: float | None = None,
-            charges: Mapping[str, float] | None = None, interface: Any = None,
+            charges: Mapping[str, float] | None = None,
+            layers: Sequence[float] = DEFAULT_LAYERS, interface: Any = None,
             electrode: str | None = None, **options: Any) -> None:  # fmt: skip
-        """Analyse a trajectory in one pass and add it; the options are those of a run."""
+        """Analyse a trajectory in one pass and add it.
+
+        Parameters
+        ----------
+        label : str
+        source : Universe or AtomGroup
+        potential : float, optional
+            See `add`.
+        charges : dict, optional
+            Of `NetDipole`.
+        layers : sequence of float
+            Of `WaterOrientation`, outer ends in A; the same for all runs, or columns are missing.
+        interface, electrode
+            See `InterfaceAnalysis`.
+        **options
+            Those of a run, such as ``start``.
+        """
         given = {"interface": interface, "electrode": electrode}
         dipole = NetDipole(source, charges=charges, **given)
-        orientation = WaterOrientation(source, **given)
+        orientation = WaterOrientation(source, layers=layers, **given)
         density = DensityProfile(source, **given)
         Together([dipole, orientation, density]).run(**options)
         self.add(label, dipole=dipole, orientation=orientation, density=density,

@@ -175,8 +175,8 @@ class SlabRDF(InterfaceAnalysis):
             estimate = estimate_ratio(pairs, frames * np.where(norm > 0.0, norm, 0.0), lengths)
             results[table][name][face] = estimate.mean
             results[f"{table}_err"][name][face] = estimate.error
-        if face == "both":
-            self.note(estimate, f"g_{name}")
+            if (table, face) == ("g_slab", "both"):
+                self.note(estimate, f"g_{name}")
         within = estimate_ratio(np.cumsum(pairs, axis=1), frames * np.full(self.bins, atoms),
                                 lengths)  # fmt: skip
         results.coordination[name][face] = within.mean

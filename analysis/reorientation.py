@@ -80,7 +80,7 @@ class Reorientation(TimedAnalysis):
         Likewise: ``tau1_integral``, ``tau1_fit``, ``tau2_integral``, ``tau2_fit`` (n_layers,) in
         ps, each with its ``_err`` (jackknife over blocks of origins).
     results.molecules : dict
-        By face: mean number of molecules in each layer (n_layers,).
+        By face: mean number of molecules in each layer (n_layers,), of ``both`` per face.
 
     Raises
     ------
@@ -139,9 +139,7 @@ class Reorientation(TimedAnalysis):
             ]  # fmt: skip
             sums, counts = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
             self._conclude_vector(name, sums, counts)
-        members = np.bincount(labels.ravel() + 1, minlength=self.labels + 1)[None, 1:]
-        faces = self.by_face(members / len(self.frames))
-        results.molecules = {face: n[0] for face, n in faces.items()}
+        results.molecules = self.mean_numbers(labels)
 
     def _conclude_vector(self, name: str, sums: Array, counts: Array) -> None:
         """Means and relaxation times; sums (n_chunks, n_labels, n_lags, 2), counts without 2."""

@@ -16,12 +16,13 @@ from voltase.analysis.correlation import (
     TimedAnalysis,
     choose_lags,
     fit_line,
+    fit_window,
     jackknife,
     layer_name,
     layer_title,
 )
 from voltase.analysis.density import FACE_NAMES
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, with_error
 from voltase.analysis.orientation import DEFAULT_LAYERS
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
@@ -74,8 +75,12 @@ class Residence(TimedAnalysis):
         been in the new one for longer than that.
     max_lag : float, optional
         Longest tau, ps; by default half of the trajectory.
+    fit : (float, float), optional
+        Window of the fit in ps, which ends in any case where P falls below 0.05; by default all
+        lags up to there.
     dt : float, optional
-        Time between frames of the trajectory in ps, where the trajectory does not know it.
+        Time between frames of the trajectory in ps; counts only where the trajectory's own times
+        are not known.
     **options
         See `InterfaceAnalysis`.
 
@@ -110,13 +115,14 @@ class Residence(TimedAnalysis):
 
     def __init__(self, source: Any, *, layers: Sequence[float] = DEFAULT_LAYERS,
                  tolerance: float = DEFAULT_TOLERANCE, max_lag: float | None = None,
-                 dt: float | None = None, **options: Any) -> None:  # fmt: skip
+                 fit: tuple[float, float] | None = None, dt: float | None = None,
+                 **options: Any) -> None:  # fmt: skip
         super().__init__(source, dt=dt, layers=layers, **options)
         if len(self.ends) == 0:
             raise InputError("layers: found none, expected ascending distances in A")
         if not (np.isfinite(tolerance) and tolerance >= 0.0):
             raise InputError(f"tolerance: found {tolerance:g} ps, expected zero or more")
-        self.tolerance, self.max_lag = float(tolerance), max_lag
+        self.tolerance, self.max_lag, self.fit = float(tolerance), max_lag, fit
 
     def prepare(self, scene: Scene) -> None:
         """Which oxygens count; whether there are times."""
@@ -140,6 +146,8 @@ class Residence(TimedAnalysis):
         self.lags = choose_lags(self.longest_lag(self.max_lag, step, len(labels) * step))
         self.gap = int(np.floor(self.tolerance / step * (1.0 + 1e-9)))
         results.time, results.layers = self.lags * step, self.layer_ends[:-1]
+        if self.fit is not None:
+            fit_window(self.fit, float(results.time[-1]))
         for name in ("survival", "residence_times", "exchanges", "crossings", "oxygens"):
             results[name], results[f"{name}_err"] = {}, {}
         names = [FACE_NAMES[face] for face in self.interface.faces]
@@ -182,8 +190,8 @@ class Residence(TimedAnalysis):
         """Append the results of a layer."""
         results, time = self.results, self.results.time
         estimate = estimate_ratio(survivors, starts, self.lengths)
-        times, error = jackknife(lambda a, b: residence_times(time, a, b), survivors, starts,
-                                 estimate.blocks)  # fmt: skip
+        times, error = jackknife(lambda a, b: residence_times(time, a, b, self.fit), survivors,
+                                 starts, estimate.blocks)  # fmt: skip
         results.survival[face][kind].append(estimate.mean)
         results.survival_err[face][kind].append(estimate.error)
         results.residence_times[face][kind].append(times)
@@ -254,8 +262,8 @@ class Residence(TimedAnalysis):
             times, errors = r.residence_times["both"][kind], r.residence_times_err["both"][kind]
             for k, ends in enumerate(r.layers):
                 time, error = times["fit"][k], errors["fit"][k]
-                value = f"{time:.3g} ± {error:.1g} ps" if np.isfinite(error) else f"{time:.3g} ps"
-                text = layer_title(ends) + (f": {value}" if np.isfinite(time) else "")
+                value = with_error(time, error) if np.isfinite(error) else f"{time:.3g}"
+                text = layer_title(ends) + (f": {value} ps" if np.isfinite(time) else "")
                 draw_band(ax, r.time, r.survival["both"][kind][k],
                           r.survival_err["both"][kind][k], text)  # fmt: skip
             absences = f", absences up to {self.tolerance:g} ps filled"
@@ -268,23 +276,30 @@ class Residence(TimedAnalysis):
 # -- times and counts --------------------------------------------------------------------------
 
 
-def residence_times(time: Array, survivors: Array, starts: Array) -> Array:
+def residence_times(time: Array, survivors: Array, starts: Array,
+                    window: tuple[float, float] | None = None) -> Array:  # fmt: skip
     """Integral and fitted time (2,) in ps of a survival probability; see `Residence`.
 
     Parameters
     ----------
     time, survivors, starts : ndarray (n_lags,)
         Lags in ps, from zero; molecules that stay so long, of so many.
+    window : (float, float), optional
+        Of the fit, ps.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         survival = np.where(starts > 0.0, survivors / starts, np.nan)
     low = np.flatnonzero(~(survival >= DECAYED))
     stop = int(low[0]) if len(low) else len(survival)
     integral = fit = float("nan")
-    if stop > FEWEST_POINTS:
+    fitted = np.arange(1, stop)
+    if window is not None:
+        start, end = window
+        fitted = fitted[(time[fitted] >= start - 1e-9) & (time[fitted] <= end + 1e-9)]
+    if len(fitted) >= FEWEST_POINTS:
         # Lags lie ever farther apart; each stands for the stretch around it.
-        weights = np.gradient(time)[1:stop]
-        slope = fit_line(time[1:stop], np.log(survival[1:stop]), weights)[1]
+        weights = np.gradient(time)[fitted]
+        slope = fit_line(time[fitted], np.log(survival[fitted]), weights)[1]
         fit = -1.0 / slope if slope * time[-1] < -1e-9 else fit
     if survival[-1] < DECAYED and np.isfinite(survival).all():
         tail = survival[-1] * fit if survival[-1] > 0.0 else 0.0

@@ -86,7 +86,7 @@ class Scene:
 
     @cached_property
     def z(self) -> Array:
-        """Heights (n_atoms,) from the lower face of the cell, in [0, height), A."""
+        """Heights (n_atoms,) from the bottom of the cell (the plane z = 0), in [0, height), A."""
         return self.positions[:, 2] % self.height
 
     @cached_property

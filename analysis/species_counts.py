@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import estimate_series
+from voltase.analysis.drawing import with_error
 from voltase.analysis.scene import Scene
 from voltase.analysis.species import COLUMNS, count_species
 from voltase.aseplugin.errors import InputError
@@ -33,7 +34,8 @@ class SpeciesCounts(InterfaceAnalysis):
     ----------
     source : Universe or AtomGroup
     dt : float, optional
-        Time between frames of the trajectory in ps, where the trajectory does not know it.
+        Time between frames of the trajectory in ps; counts only where the trajectory's own times
+        are not known.
     **options
         See `InterfaceAnalysis`.
 
@@ -60,13 +62,10 @@ class SpeciesCounts(InterfaceAnalysis):
         """Counts of one frame."""
         counts = count_species(scene.species, scene.cell, scene.positions, self.numbers,
                                scene.interface.slab)  # fmt: skip
-        known = scene.ts.data.get("time_known", True)
-        time = scene.time if known else float("nan")
-        return {}, {
-            "counts": counts,
-            "frame": scene.frame,
-            "time": time if self.dt is None else scene.frame * self.dt,
-        }
+        time = scene.time
+        if not scene.ts.data.get("time_known", True):
+            time = float("nan") if self.dt is None else scene.frame * self.dt
+        return {}, {"counts": counts, "frame": scene.frame, "time": time}
 
     def conclude(self) -> None:
         """Series, means and errors."""
@@ -106,11 +105,12 @@ class SpeciesCounts(InterfaceAnalysis):
         axes = figure.subplots(max(len(panels), 1), 1, sharex=True, squeeze=False)[:, 0]
         for ax, names in zip(axes, panels, strict=False):
             for name in names:
-                error = r.mean_err[name]
-                value = f"{r.mean[name]:.4g}" + (f" ± {error:.1g}" if np.isfinite(error) else "")
+                value = with_error(r.mean[name], r.mean_err[name])
                 ax.step(x, r.counts[name], where="mid", lw=1.0,
                         label=f"{name.replace('_', ' ')} ({value})")  # fmt: skip
             ax.set_ylabel("number in the cell")
             ax.yaxis.get_major_locator().set_params(integer=True)
-            ax.legend(frameon=False, fontsize="small")
+            # Above the axes, where it hides nothing.
+            ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower left",
+                      bbox_to_anchor=(0.0, 1.0))  # fmt: skip
         axes[-1].set_xlabel("time (ps)" if timed else "frame")

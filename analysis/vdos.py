@@ -81,11 +81,11 @@ class VibrationalDOS(TimedAnalysis):
         Ends of the layers, A; the last but one has no end, the last are all of them together.
     results.spectrum, results.spectrum_err : dict
         By face (``lower``, ``upper``, those that are wet, and ``both``), then by group (``O``,
-        ``H``, ``water``): ndarray (n_layers, n_wavenumbers) in cm.
+        ``H``, ``water``): ndarray (n_layers, n_wavenumbers) in cm; of ``both`` per face.
     results.vacf : dict
         Likewise C(t) / C(0) before the window, (n_layers, n_lags).
     results.atoms, results.temperature : dict
-        Likewise N and T in K, (n_layers,).
+        Likewise N, of ``both`` per face, and T in K, (n_layers,).
     results.max_lag : float
         ps.
 
@@ -113,7 +113,7 @@ class VibrationalDOS(TimedAnalysis):
         self.masses = masses[self.followed].astype(np.float64)
         self.differences = velocities_of(scene) is None
         if self.differences:
-            self._check_step(scene.ts.dt if self.dt is None else self.dt)
+            self._check_step(self.given_step or scene.ts.dt)
 
     @staticmethod
     def _check_step(step: float) -> None:
@@ -232,7 +232,9 @@ class VibrationalDOS(TimedAnalysis):
                         origins: Indices) -> None:  # fmt: skip
         """Results of one group; arrays (n_chunks, n_layers, ...)."""
         results, nu = self.results, self.results.wavenumber
-        number = atoms.sum(axis=0) / origins.sum()
+        assert self.interface is not None
+        faces = len(self.interface.faces) if face == "both" else 1
+        number = atoms.sum(axis=0) / (faces * origins.sum())
         areas = np.trapezoid(spectra, nu, axis=2)
         shape = spectra.shape[1:]
         mean, error = np.full(shape, np.nan), np.full(shape, np.nan)

@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from voltase.cli.analyze_observables import COMMANDS, options_of
-from voltase.cli.analyze_options import COMMON, FLAGS, OUTPUT, SPECIFIC, Trajectory, option
+from voltase.cli.analyze_options import (
+    COMMON,
+    FLAGS,
+    FRAMES,
+    OUTPUT,
+    SPECIFIC,
+    Trajectory,
+    option,
+)
 from voltase.cli.command import OneLineCommand, OneLineGroup
 from voltase.cli.terminal import log_warnings, one_line_errors
 
@@ -114,18 +122,28 @@ _FOLDER = Annotated[
         metavar="DIR", help="Folder of a series of pe-md, or of runs.", show_default=False
     ),
 ]
+_OUT_COMPARE = option(Path, "Folder of the results.", OUTPUT, "pe-analyze_compare", metavar="DIR")
+_OUT_SERIES = option(Path, "Folder of the results.", OUTPUT, "analysis in DIR", metavar="OUT")
+_START_SERIES = option(int, "First frame.", FRAMES, "behind a fifth of each run")
 _LABELS = option(str, "Names in tables and figures.", OUTPUT, "the files'", metavar="A,B,...")
 app.command("compare", cls=OneLineCommand)(
     _with_signature(
-        _compare, {"trajs": _TRAJS}, {"labels": _LABELS, "layers": SPECIFIC["layers"], **COMMON}
-    )  # fmt: skip
+        _compare,
+        {"trajs": _TRAJS},
+        {"labels": _LABELS, "layers": SPECIFIC["layers"], **COMMON, "out": _OUT_COMPARE},
+    )
 )
 app.command("series", cls=OneLineCommand)(
     _with_signature(
         _series,
         {"folder": _FOLDER},
-        {"layers": SPECIFIC["layers"], "charges": SPECIFIC["charges"], **COMMON},
-    )  # fmt: skip
+        {
+            **{name: SPECIFIC[name] for name in ("layers", "charges")},
+            **COMMON,
+            "out": _OUT_SERIES,
+            "start": _START_SERIES,
+        },
+    )
 )
 
 

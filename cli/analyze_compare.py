@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from voltase.aseplugin.errors import InputError
-from voltase.cli.analyze_observables import build, default_pairs, parse_charges
+from voltase.cli.analyze_observables import build, default_pairs, parse_charges, parse_layers
 from voltase.cli.analyze_output import png, write_tables, write_whole
 from voltase.cli.analyze_run import frame_range, open_trajectory, run_all
 from voltase.cli.summary import RunSummary
@@ -61,7 +61,7 @@ def compare_trajectories(trajectories: Sequence[Path], options: Mapping[str, Any
         if any(kind not in found for found in runs.values()):
             continue
         comparison = compare({label: found[kind] for label, found in runs.items()})
-        tables = {f"{kind}_{stem}": table for stem, table in comparison.tables().items()
+        tables = {f"compare_{kind}_{stem}": table for stem, table in comparison.tables().items()
                   if stem == "scores" or stem.endswith("_both")}  # fmt: skip
         written += write_tables(folder, f"compare_{kind}", tables, header)
         figure = Figure(figsize=(7.5, 2.4 * (2 + len(comparison.overlays) // 3)), dpi=130,
@@ -103,12 +103,14 @@ def analyse_series(folder: Path, options: Mapping[str, Any]) -> str:
         raise InputError(f"DIR: found {len(runs)} runs in {folder}, expected two or more")
     out = _folder(options, str(folder / "analysis"))
     series = PotentialSeries(_reference_of(folder))
-    charges = None if options["charges"] is None else parse_charges(options["charges"])
+    parsers = {"charges": parse_charges, "layers": parse_layers}
+    given: dict[str, Any] = {name: parse(options[name]) for name, parse in parsers.items()
+                             if options[name] is not None}  # fmt: skip
     for label, path in runs.items():
         universe = open_trajectory(path, options)
-        frames = frame_range(options)
+        frames: dict[str, Any] = dict(frame_range(options))
         frames.setdefault("start", int(EQUILIBRATION * len(universe.trajectory)))
-        series.run(label, universe, charges=charges, electrode=options["electrode"], **frames)
+        series.run(label, universe, electrode=options["electrode"], **given, **frames)
     header = _header(list(runs.values()))
     out.mkdir(parents=True, exist_ok=True)
     summary = _summary(out, "series", {"folder": str(folder)}, options)

@@ -46,15 +46,16 @@ PARTS = {
         Part("orientation", "orientation:WaterOrientation", ("width", "layers", "pointing")),
         Part("hbonds", "hbonds:HydrogenBonds",
              ("distance", "angle", "definition", "layers", "width")),
-        Part("coverage", "coverage:SiteCoverage", ("o_distance",)),
-        Part("residence", "residence:Residence", ("layers", "max_lag", "dt")),
-        Part("reorientation", "reorientation:Reorientation", ("layers", "max_lag", "dt")),
-        Part("diffusion", "diffusion:InPlaneMSD", ("layers", "max_lag", "dt")),
-        Part("vdos", "vdos:VibrationalDOS", ("layers", "max_lag", "dt")),
+        Part("coverage", "coverage:SiteCoverage", ("o_distance", "h_distance")),
+        Part("residence", "residence:Residence", ("layers", "tolerance", "max_lag", "fit")),
+        Part("reorientation", "reorientation:Reorientation",
+             ("layers", "max_lag", "fit", "bonds")),
+        Part("diffusion", "diffusion:InPlaneMSD", ("layers", "max_lag", "fit")),
+        Part("vdos", "vdos:VibrationalDOS", ("layers", "max_lag")),
         Part("dipole", "dipole:NetDipole", ("charges", "region", "temp")),
         Part("potential", "potential:ChargeProfile",
              ("charges", "net_charge", "boundary", "smearing", "width")),
-        Part("species", "species_counts:SpeciesCounts", ("dt",)),
+        Part("species", "species_counts:SpeciesCounts", ()),
     )
 }  # fmt: skip
 COMMANDS = {
@@ -67,21 +68,22 @@ COMMANDS = {
     "dynamics": Command("Reorientation and in-plane diffusion of water by layer.",
                         ("reorientation", "diffusion")),
     "vdos": Command("Velocity autocorrelation and vibrational spectrum by layer.", ("vdos",)),
+    "dipole": Command("Dipole of the water at each face, and fluctuations of n and Phi.",
+                      ("dipole",)),
     "potential": Command("Water dipole, charge density and electrostatic potential.",
                          ("dipole", "potential")),
     "species": Command("H2O, OH, H3O, adsorbates and ions in every frame.", ("species",)),
     "all": Command("Everything above in one pass, with a report to look at.", tuple(PARTS)),
 }  # fmt: skip
 _NAMES = {"temp": "temperature"}
-# Nothing in common between these widths but their name: under "all" each keeps its default.
-_OWN_DEFAULTS = {"all": ("width", "region", "max_lag")}
+# Nothing in common between these but their name: under "all" each keeps its default.
+_OWN_DEFAULTS = {"all": ("width", "region", "max_lag", "fit")}
 
 
 def options_of(command: str) -> list[str]:
     """Names of the options that a command takes beside the common ones."""
     taken = dict.fromkeys(o for part in COMMANDS[command].parts for o in PARTS[part].options)
-    left_out = ("dt", *_OWN_DEFAULTS.get(command, ()))
-    return [name for name in taken if name not in left_out]
+    return [name for name in taken if name not in _OWN_DEFAULTS.get(command, ())]
 
 
 def build(
@@ -143,11 +145,16 @@ def _parse_numbers(text: str, option: str, separator: str = ",") -> list[float]:
         ) from None
 
 
-def _parse_region(text: str) -> tuple[float, float]:
-    numbers = _parse_numbers(text, "region", ":")
+def _parse_range(text: str, option: str) -> tuple[float, float]:
+    numbers = _parse_numbers(text, option, ":")
     if len(numbers) != 2 or not numbers[0] < numbers[1]:
-        raise InputError(f"--region: found '{text}', expected two ascending distances, FROM:TO")
+        raise InputError(f"--{option}: found '{text}', expected two ascending numbers, FROM:TO")
     return numbers[0], numbers[1]
+
+
+def parse_layers(text: str) -> list[float]:
+    """Outer ends of layers in A from a text such as ``2.7,4.5``."""
+    return _parse_numbers(text, "layers")
 
 
 def parse_charges(text: str) -> dict[str, float]:
@@ -166,7 +173,8 @@ def parse_charges(text: str) -> dict[str, float]:
 
 _PARSERS: dict[str, Any] = {
     "pairs": _parse_pairs,
-    "layers": lambda text: _parse_numbers(text, "layers"),
-    "region": _parse_region,
+    "layers": parse_layers,
+    "region": lambda text: _parse_range(text, "region"),
+    "fit": lambda text: _parse_range(text, "fit"),
     "charges": parse_charges,
 }

@@ -49,7 +49,7 @@ COMMON: dict[str, Any] = {
     "debug": Annotated[bool, typer.Option("--debug", help="Show where in the code an error arose.",
                                           rich_help_panel=MACHINE)],
 }  # fmt: skip
-FLAGS = ("quiet", "debug", "skip_bad")
+FLAGS = ("quiet", "debug", "skip_bad", "bonds")
 
 SPECIFIC: dict[str, Any] = {
     "pairs": option(str, "Pairs of elements, such as O-O,O-H.", OBSERVABLE, "O-O,O-H"),
@@ -73,6 +73,19 @@ SPECIFIC: dict[str, Any] = {
     ),
     "o_distance": option(
         float, "Height in A up to which an oxygen is adsorbed.", OBSERVABLE, "2.7"
+    ),
+    "h_distance": option(
+        float, "Height in A up to which a hydrogen without oxygen is adsorbed.", OBSERVABLE, "2.0"
+    ),
+    "tolerance": option(
+        float, "Longest absence from a layer in ps that does not count.", OBSERVABLE, "2"
+    ),
+    "bonds": Annotated[bool, typer.Option(
+        "--bonds", rich_help_panel=OBSERVABLE, help="Reorientation of the O-H bonds too."
+    )],
+    "fit": option(
+        str, "Window of the fits in ps, such as 1:10.", OBSERVABLE,
+        "from 1, or where residence begins, to the longest lag", metavar="FROM:TO",
     ),
     "max_lag": option(float, "Longest lag in ps.", OBSERVABLE, "a part of the run"),
     "charges": option(

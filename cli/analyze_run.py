@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voltase.aseplugin.errors import InputError
-from voltase.cli.analyze_observables import PARTS, build, options_of
+from voltase.cli.analyze_observables import COMMANDS, PARTS, build, options_of
 from voltase.cli.analyze_output import (
     draw,
     html_report,
@@ -55,14 +55,14 @@ def run_command(command: str, trajectory: Path, options: Mapping[str, Any]) -> s
     with collected_warnings() as warnings:
         universe = open_trajectory(trajectory, options)
         given = {name: options[name] for name in options_of(command)}
-        given["dt"] = options["dt"]
         analyses = build(command, universe, given, options["electrode"])
-        analyses, left_out = keep_usable(analyses, command, frame_range(options))
-        together = run_all(analyses, options, tolerant=command == "all")
+        analyses, left_out = keep_usable(analyses, frame_range(options))
+        together = run_all(analyses, options, tolerant=len(COMMANDS[command].parts) > 1)
         for failed, why in together.failures:
             name = next(key for key, analysis in analyses.items() if analysis is failed)
             left_out[name] = why
             del analyses[name]
+        check_any(analyses, left_out)
         header = make_header(trajectory, universe, together, options)
         folder.mkdir(parents=True, exist_ok=True)
         resolved = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
@@ -97,10 +97,10 @@ def frame_range(options: Mapping[str, Any]) -> dict[str, int]:
 
 
 def keep_usable(
-    analyses: dict[str, InterfaceAnalysis], command: str, frames: Mapping[str, int]
+    analyses: dict[str, InterfaceAnalysis], frames: Mapping[str, int]
 ) -> tuple[dict[str, InterfaceAnalysis], dict[str, str]]:
-    """Leave out, of ``all``, what this trajectory cannot give; alone it is an error."""
-    if command != "all":
+    """Leave out of several what this trajectory cannot give; it is an error if nothing remains."""
+    if len(analyses) == 1:
         return analyses, {}
     first = next(iter(analyses.values()))
     scene = first.first_scene(int(first.chosen_frames(**frames)[0]))
@@ -114,9 +114,24 @@ def keep_usable(
             left_out[name] = str(error)
         else:
             usable[name] = analysis
-    if not usable:
-        raise InputError(f"trajectory: nothing can be computed ({'; '.join(left_out.values())})")
+    check_any(usable, left_out)
     return usable, left_out
+
+
+def check_any(analyses: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
+    """Refuse to go on with nothing.
+
+    Raises
+    ------
+    InputError
+        With the reason, or all of them if they differ.
+    """
+    if analyses:
+        return
+    reasons = list(dict.fromkeys(left_out.values()))
+    if len(reasons) == 1:
+        raise InputError(reasons[0])
+    raise InputError(f"trajectory: nothing can be computed ({'; '.join(reasons)})")
 
 
 def run_all(

@@ -63,8 +63,14 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, named: str = "config") -> dict[str, Any]:
     """A YAML file's mapping; empty for an empty file.
+
+    Parameters
+    ----------
+    path : Path
+    named : str
+        The option that gave the file, for messages.
 
     Raises
     ------
@@ -75,19 +81,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"config: {path} cannot be read ({reason})") from error
+        raise InputError(f"{named}: {path} cannot be read ({reason})") from error
     try:
         # _Loader derives from SafeLoader and adds no constructor of objects.
         found = yaml.load(text, _Loader)  # noqa: S506
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"config: {path}{where} is no usable YAML ({problem})") from error
+        raise InputError(f"{named}: {path}{where} is no usable YAML ({problem})") from error
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise InputError(f"config: {path} holds {_kind(found)}, expected keys with values")
+        raise InputError(f"{named}: {path} holds {_kind(found)}, expected keys with values")
     return found
 
 
@@ -192,6 +198,8 @@ def _scalar(value: Any, kind: type, name: str) -> Any:
     if kind is bool and isinstance(value, bool):
         return value
     if kind is str and isinstance(value, str):
+        if "\0" in value:
+            raise InputError(f"{name}: found {value!r}, expected text without a null byte")
         return value
     if kind is str and isinstance(value, bool | int | float):
         raise InputError(f"{name}: found {_kind(value)}, expected text; put it in quotes")

@@ -9,28 +9,78 @@ from pathlib import Path
 from typing import Any
 
 from voltase.aseplugin.errors import InputError
-from voltase.cli.md_settings import CHECKPOINT, OWN_FILES, PLOT, SUMMARY, MDSettings
-
-SERIES_FILES = ("series.csv", "series.png")
+from voltase.cli.md_settings import (
+    CHECKPOINT,
+    OWN_FILES,
+    PLOT,
+    SERIES_FILES,
+    SUMMARY,
+    MDSettings,
+)
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """The summary of the run or series in a folder; None if there is none.
 
+    Its options have the types of `MDSettings`.
+
     Raises
     ------
     InputError
-        If the file is there but is not one of ``pe-md``.
+        If the file is there but is not one of ``pe-md``, or not a whole one.
     """
+    from voltase.cli.config import check_section
+
+    found = _own_summary(folder)
+    if found is None:
+        return None
+    path = folder / SUMMARY
+    found["options"] = check_section(MDSettings, found["options"], f"--out: {path} options")
+    try:
+        MDSettings(**found["options"])
+    except InputError as error:
+        raise InputError(f"--out: {path} options: {error}") from error
+    # A file that was cut off lacks what comes last.
+    expected = {"runs": dict} if "runs" in found else {"model": dict, "step": int}
+    for name, kind in expected.items():
+        if not isinstance(found.get(name), kind):
+            what = "keys with values" if kind is dict else "a whole number"
+            value = "nothing" if found.get(name) is None else repr(found[name])
+            raise InputError(f"--out: {path} has {value} as {name!r}, expected {what}")
+    if "model" in expected and not isinstance(found["model"].get("sha256"), str):
+        raise InputError(f"--out: {path} has no 'sha256' of the model, expected it")
+    if not isinstance(found.get("restarts") or [], list):
+        raise InputError(f"--out: {path} has {found['restarts']!r} as 'restarts', expected a list")
+    return found
+
+
+def _own_summary(folder: Path) -> dict[str, Any] | None:
+    """A summary as it is, however damaged."""
     from voltase.cli.config import read_yaml
 
     path = folder / SUMMARY
     if not path.is_file():
         return None
-    found = read_yaml(path)
+    found = read_yaml(path, "--out")
     if found.get("command") != "pe-md" or not isinstance(found.get("options"), dict):
         raise InputError(f"--out: {path} is not the summary of a pe-md run")
     return found
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run, and those above it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out: {folder} cannot be made ({error.strerror}), expected a folder to write to"
+        ) from error
 
 
 def check_free(folder: Path, settings: MDSettings, overwrite: bool) -> None:
@@ -54,16 +104,16 @@ def check_free(folder: Path, settings: MDSettings, overwrite: bool) -> None:
 
 def remove_run(folder: Path) -> None:
     """Delete the files of the run or series in a folder, and nothing else."""
-    summary = read_summary(folder) or {}
-    for name in summary.get("runs") or {}:
-        if (folder / name).is_dir():
+    summary = _own_summary(folder) or {}
+    for name in map(str, summary.get("runs") or {}):
+        if Path(name).name == name and (folder / name).is_dir():
             remove_run(folder / name)
             if not any((folder / name).iterdir()):
                 (folder / name).rmdir()
     options = summary.get("options", {})
     outputs = [options.get("traj", MDSettings.traj), options.get("log", MDSettings.log)]
     for name in (*SERIES_FILES, *outputs, PLOT, CHECKPOINT):
-        (folder / Path(name).name).unlink(missing_ok=True)
+        (folder / Path(str(name)).name).unlink(missing_ok=True)
     for frame in folder.glob("*.failed-step*.extxyz"):
         frame.unlink()
     # Last, so that what an interruption leaves can still be told for a run.

@@ -2,15 +2,16 @@
 
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ase.units import fs
 
-from voltase.aseplugin.errors import DynamicsError, ExtrapolationError
+from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, InputError
 from voltase.cli.md_averages import averages, conserved_drift, read_log
-from voltase.cli.md_folder import check_free, locked, read_summary, remove_run
+from voltase.cli.md_folder import check_free, locked, make_folder, read_summary, remove_run
 from voltase.cli.md_report import run_report
 from voltase.cli.md_settings import CHECKPOINT, PLOT, SUMMARY, MDSettings
 from voltase.cli.md_setup import Setup, set_up, set_up_restart
@@ -51,7 +52,7 @@ def start_run(
     """A new run; the folder is touched only when everything is known to fit together."""
     check_free(folder, settings, overwrite)
     setup = set_up(settings, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder):
         check_free(folder, settings, overwrite)
         if overwrite:
@@ -75,15 +76,39 @@ def restart_run(
         if before.get("status") == COMPLETE and done >= settings.steps:
             return None
         if not (folder / CHECKPOINT).exists():
+            _check_nothing_lost(folder, before, settings)
             # Killed before the first one: the same run from the start.
             return _Run(set_up(settings, folder), folder, quiet).go(stop)
         setup = set_up_restart(settings, folder, before["model"]["sha256"])
         restarts = [*(before.get("restarts") or []), setup.dynamics.nsteps]
         for name in sorted(MACHINE_NOTES):
-            if before["options"][name] != getattr(setup.settings, name):
+            if before["options"].get(name) != getattr(setup.settings, name):
                 say(f"warning: {MACHINE_NOTES[name]} changed: the run goes on, but not as it "
                     "would have, to the last bit")  # fmt: skip
         return _Run(setup, folder, quiet, restarts).go(stop)
+
+
+def _check_nothing_lost(folder: Path, before: Mapping[str, Any], settings: MDSettings) -> None:
+    """Refuse a run whose checkpoint is gone: it would start again over what it has done.
+
+    The first checkpoint is that of step 0, and later steps are made only once it is written.
+    """
+    done = max(int(before.get("step") or 0), _last_logged_step(folder / settings.log))
+    if done > 0 or CHECKPOINT in (before.get("files") or []):
+        raise InputError(
+            f"--restart: {folder / CHECKPOINT} is missing, expected the checkpoint of this run "
+            f"(step {done} so far); --overwrite starts it afresh"
+        )
+
+
+def _last_logged_step(path: Path) -> int:
+    """0 if no row of the log is of a later step; a row that was cut off counts."""
+    try:
+        rows = path.read_text(encoding="utf-8", errors="replace").splitlines()[2:]
+    except FileNotFoundError:
+        return 0
+    steps = (row.partition(",")[0] for row in rows)
+    return max((int(step) for step in steps if step.isdecimal()), default=0)
 
 
 MACHINE_NOTES = {"device": "the device", "threads": "the number of threads"}
@@ -136,6 +161,8 @@ class _Run:
                 # Outputs and checkpoint of step 0, so that there is always one to go on from.
                 self.dynamics.run(0)
                 self.dynamics.save_checkpoint(self.folder / CHECKPOINT)
+                # On record, so that its loss is not taken for a run that had none yet.
+                self.summary.write("running", files=self._files())
             self._advance(stop)
         except (DynamicsError, ExtrapolationError) as error:
             problem = _explain(error)
@@ -195,15 +222,19 @@ class _Run:
             "averages": None,
             "conserved_drift_meV_atom_ps": conserved_drift(log, len(self.dynamics.ions.free)),
             "performance": self.performance(),
-            "files": [self.settings.traj, self.settings.log, PLOT, CHECKPOINT],
         }
         # Over a changing potential, a mean says nothing.
         if self.dynamics.schedule.kind == "constant":
             results["averages"] = averages(log, self.settings.first_averaged_step)
         self._plot(log)
+        results["files"] = self._files()
         self.summary.write(status, **results)
         report = run_report(status, self.settings, results, self.folder)
         return Outcome(self.folder, status, report, problem)
+
+    def _files(self) -> list[str]:
+        names = (self.settings.traj, self.settings.log, PLOT, CHECKPOINT)
+        return [name for name in names if (self.folder / name).exists()]
 
     def _plot(self, log: Any) -> None:
         from voltase.cli.md_plots import RunLabels, plot_run, save_figure

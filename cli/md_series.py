@@ -14,14 +14,14 @@ import numpy as np
 
 from voltase.aseplugin.errors import InputError, VoltaseError
 from voltase.cli.md_averages import FLUCTUATING, fluctuation_capacitance, measured
-from voltase.cli.md_folder import check_free, locked, read_summary, remove_run
+from voltase.cli.md_folder import check_free, locked, make_folder, read_summary, remove_run
 from voltase.cli.md_run import COMPLETE, FAILED, INTERRUPTED, Outcome, restart_run, start_run
 from voltase.cli.md_settings import CHANGEABLE, MACHINE, SUMMARY, MDSettings
+from voltase.cli.md_settings import SERIES_CSV as CSV
+from voltase.cli.md_settings import SERIES_PNG as PNG
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
 from voltase.cli.terminal import say
-
-CSV, PNG = "series.csv", "series.png"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def run_series(
     from voltase.cli.md_setup import set_up
 
     set_up(member_settings(settings, potentials[0]), folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder):
         check_free(folder, settings, overwrite)
         if overwrite:
@@ -146,9 +146,9 @@ class _Series:
         """Run or continue one potential; another's failure does not stop it."""
         folder = self.folder / member_name(potential)
         settings = member_settings(self.settings, potential)
-        before = read_summary(folder) if folder.is_dir() else None
         try:
             outcome: Outcome | None
+            before = read_summary(folder) if folder.is_dir() else None
             if before is None:
                 outcome = start_run(settings, folder, stop, overwrite=False, quiet=self.quiet)
             else:

@@ -1,11 +1,12 @@
 """Settings of ``pe-md``: defaults, YAML file, and what a restart may change."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import ExtrapolationError, InputError
 
 if TYPE_CHECKING:
     from voltase.aseplugin.electrochemistry import Reference
@@ -15,6 +16,11 @@ CHECKPOINT = "checkpoint.safetensors"
 SUMMARY = "summary.yaml"
 PLOT = "md.png"
 OWN_FILES = (SUMMARY, CHECKPOINT, PLOT)
+SERIES_CSV, SERIES_PNG = "series.csv", "series.png"
+SERIES_FILES = (SERIES_CSV, SERIES_PNG)
+
+MOST_THREADS = 1024
+"""Far more than a run can use; from some hundred thousand on, the process dies making them."""
 
 # A restart goes on bit for bit whatever these are.
 CHANGEABLE = frozenset(
@@ -26,6 +32,21 @@ MACHINE = frozenset({"device", "threads"})
 _WHOLE = ("steps", "traj_every", "log_every", "checkpoint_every", "threads")
 _FROM_ZERO = ("committee_every", "equilibration", "seed")
 _POSITIVE = ("timestep", "temp", "tau", "period", "potentiostat_tau", "tolerance", "max_temp")
+_TEXTS = ("structure", "model", "domain", "reference", "method", "thermostat", "device", "dtype")
+
+# What arguments of the library are called here.
+_AS_OPTIONS = {
+    "potential": "--potential",
+    "reference": "--reference",
+    "pH": "--ph",
+    "she_absolute": "--she-absolute",
+    "trajectory": "--traj",
+    "loginterval": "--log-every",
+    "trajectory_interval": "--traj-every",
+    "checkpoint_interval": "--checkpoint-every",
+    "temperature_K": "--temp",
+    "max_temperature_K": "--max-temp",
+}
 
 
 @dataclass(frozen=True)
@@ -78,9 +99,15 @@ class MDSettings:
                 continue
             expected = "more than 0" if lowest is None else f"{lowest} or more"
             raise InputError(f"{option_name(name)}: got {value}, expected {expected}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise InputError(f"--threads: got {self.threads}, expected at most {MOST_THREADS}")
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None and not value.strip():
+                raise InputError(f"{option_name(name)}: got an empty text, expected a value")
         for name in ("traj", "log"):
             value = getattr(self, name)
-            if Path(value).name != value or value in OWN_FILES:
+            if not _names_a_file(value) or value in (*OWN_FILES, *SERIES_FILES):
                 raise InputError(
                     f"{option_name(name)}: got {value!r}, expected the name of a file in --out"
                 )
@@ -100,7 +127,8 @@ class MDSettings:
         """The zero the potentials count from."""
         from voltase.aseplugin.electrochemistry import Reference
 
-        return Reference.parse(self.reference, pH=self.ph, she_absolute=self.she_absolute)
+        with named_as_options():
+            return Reference.parse(self.reference, pH=self.ph, she_absolute=self.she_absolute)
 
     def schedule(self) -> "PotentialSchedule":
         """The target potential.
@@ -117,14 +145,34 @@ class MDSettings:
 
         if self.potential is None:
             raise InputError("--potential: got none, expected one such as -0.5V")
-        schedule = parse_potential_schedule(self.potential)
-        check_plausible(np.array(schedule.values), self.electrode_reference())
+        with named_as_options():
+            schedule = parse_potential_schedule(self.potential)
+            check_plausible(np.array(schedule.values), self.electrode_reference())
         return schedule
 
 
 def option_name(field: str) -> str:
     """The option on the command line that sets a field."""
     return "STRUCTURE" if field == "structure" else f"--{field.replace('_', '-')}"
+
+
+def _names_a_file(name: str) -> bool:
+    return name.isprintable() and Path(name).name == name and name not in ("", ".", "..")
+
+
+@contextlib.contextmanager
+def named_as_options() -> Iterator[None]:
+    """Messages of the library name its arguments; here people know the options."""
+    try:
+        yield
+    except ExtrapolationError as error:
+        text = str(error).replace("allow_extrapolation=True", "--allow-extrapolation")
+        raise ExtrapolationError(text) from error
+    except InputError as error:
+        name, colon, rest = str(error).partition(":")
+        if not colon or name not in _AS_OPTIONS:
+            raise
+        raise type(error)(f"{_AS_OPTIONS[name]}:{rest}") from error
 
 
 def resolve(given: Mapping[str, Any]) -> MDSettings:
@@ -159,7 +207,8 @@ def _check_names(settings: MDSettings) -> None:
             raise InputError(
                 f"{option_name(name)}: got {value!r}, expected one of {', '.join(known)}"
             )
-    check_trajectory_name(Path(settings.traj))
+    with named_as_options():
+        check_trajectory_name(Path(settings.traj))
 
 
 def _absolute(structure: str | None) -> str | None:
@@ -191,6 +240,8 @@ def read_config(path: Path) -> dict[str, Any]:
     names = [field.name for field in fields(MDSettings)]
     check_keys(found, [*names, "out"], "config")
     values = {} if "out" not in found else {"out": coerce(found.pop("out"), str, "config.out")}
+    if not values.get("out", "run").strip():
+        raise InputError("config.out: found an empty text, expected a folder")
     return values | check_section(MDSettings, found, "config")
 
 

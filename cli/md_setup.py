@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.units import fs
 
-from voltase.aseplugin.errors import ExtrapolationError, InputError
+from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, InputError
 from voltase.aseplugin.potentiostat.contract import CANONICAL
 from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
 from voltase.aseplugin.potentiostat.thermostats import THERMOSTATS
-from voltase.cli.md_settings import CHECKPOINT, MDSettings
+from voltase.cli.md_settings import CHECKPOINT, MDSettings, named_as_options
 from voltase.cli.md_structure import draw_momenta, quiet_imports, read_structure
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def set_up(settings: MDSettings, folder: Path) -> Setup:
     calculator, settings = load_calculator(settings)
     rng = np.random.default_rng(settings.seed)
     drawn = draw_momenta(atoms, settings.temp, rng)
-    with _named_as_options():
+    with named_as_options():
         _rehearse(settings, calculator, atoms)
         atoms.calc = calculator
         outputs: dict[str, Any] = {
@@ -102,7 +103,13 @@ def _rehearse(settings: MDSettings, calculator: "PEMACE", atoms: "Atoms") -> Non
     trial = atoms.copy()
     warm_up(calculator, trial)
     trial.calc = calculator
-    _dynamics(settings, trial, np.random.default_rng(0), {}).run(0)
+    # A frame that cannot start is the one that was given: nobody needs another copy of it.
+    with tempfile.TemporaryDirectory(prefix="voltase-") as scratch:
+        outputs = {"checkpoint": Path(scratch) / CHECKPOINT}
+        try:
+            _dynamics(settings, trial, np.random.default_rng(0), outputs).run(0)
+        except DynamicsError as error:
+            raise DynamicsError(str(error).partition("; frame in ")[0], error.step) from None
     calculator.restore_state(state)
     if electrons is not None:
         calculator.excess_electrons = electrons
@@ -128,9 +135,9 @@ def set_up_restart(settings: MDSettings, folder: Path, sha256: str) -> Setup:
     from voltase.aseplugin.potentiostat.checkpoint import read_checkpoint, unpack_atoms
 
     calculator, settings = load_calculator(settings)
-    if calculator.identity != sha256:
+    if calculator.sha256 != sha256:
         raise InputError(
-            f"--model: got {settings.model} with sha256 {calculator.identity[:12]}, but the run "
+            f"--model: got {settings.model} with sha256 {calculator.sha256[:12]}, but the run "
             f"has {sha256[:12]}, which a restart cannot change"
         )
     path = folder / CHECKPOINT
@@ -158,7 +165,7 @@ def load_calculator(settings: MDSettings) -> "tuple[PEMACE, MDSettings]":
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    with _named_as_options():
+    with named_as_options():
         calculator = PEMACE(
             settings.model,
             dtype=settings.dtype,
@@ -190,12 +197,17 @@ def model_facts(calculator: "PEMACE") -> dict[str, Any]:
     """What the summary says of the model."""
     card = calculator.card
     return {
-        "sha256": calculator.identity,
+        "sha256": calculator.sha256,
         "ensemble": calculator.ensemble,
-        "potential_range_V_absolute": card.get("potential_range"),
-        "electrons_per_area_range_e_A2": card.get("electrons_per_area_range"),
+        # Those of the domain, which are the limits in force.
+        "potential_range_V_absolute": _limits(calculator.potential_range),
+        "electrons_per_area_range_e_A2": _limits(calculator.excess_electrons_per_area_range),
         **{key: card[key] for key in ("description", "doi", "licence") if key in card},
     }
+
+
+def _limits(limits: tuple[float, float] | None) -> list[float] | None:
+    return None if limits is None else list(limits)
 
 
 def _method_options(settings: MDSettings) -> dict[str, float]:
@@ -235,25 +247,3 @@ def _settled(settings: MDSettings, dynamics: ConstantPotentialMD) -> MDSettings:
 def _femtoseconds(time: float | None) -> float | None:
     # Rounded back to the number that was multiplied by fs.
     return None if time is None else float(f"{time / fs:.12g}")
-
-
-@contextlib.contextmanager
-def _named_as_options() -> Any:
-    """Messages of the library name its arguments; here people know the options."""
-    names = {
-        "loginterval": "--log-every",
-        "trajectory_interval": "--traj-every",
-        "checkpoint_interval": "--checkpoint-every",
-        "temperature_K": "--temp",
-        "max_temperature_K": "--max-temp",
-    }
-    try:
-        yield
-    except ExtrapolationError as error:
-        text = str(error).replace("allow_extrapolation=True", "--allow-extrapolation")
-        raise ExtrapolationError(text) from error
-    except InputError as error:
-        name, colon, rest = str(error).partition(":")
-        if not colon or name not in names:
-            raise
-        raise InputError(f"{names[name]}:{rest}") from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ def read_structure(structure: str | None, model: str) -> "Atoms":
         raise InputError(f"STRUCTURE: {structure} has no atoms")
     if not np.isfinite(found.positions).all():
         raise InputError(f"STRUCTURE: {structure} has positions that are not finite")
+    if not np.isfinite(found.get_momenta()).all():
+        raise InputError(f"STRUCTURE: {structure} has momenta that are not finite")
     found.calc = None
     return found
 
@@ -62,20 +65,39 @@ def _interface_of(model: str) -> "Atoms":
             f"STRUCTURE: got none, and the model {model} comes without {INTERFACE}; "
             "expected a file with a structure"
         )
-    return read_interface(model)
+    try:
+        return read_interface(model)
+    except Exception as error:
+        path = resolve_checkpoint(model) / INTERFACE
+        raise InputError(f"--model: {path} cannot be read ({_reason(error)})") from error
 
 
 def _read(structure: str) -> Any:
     from ase.io import read
+    from ase.io.formats import parse_filename
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path, index = parse_filename(structure)
+    if isinstance(index, str):
+        raise InputError(
+            f"STRUCTURE: got the frame {index!r} of {path}, expected a number such as @-1"
+        )
     try:
         return read(structure)
     except FileNotFoundError:
         raise InputError(f"STRUCTURE: {structure} not found") from None
+    except (StopIteration, IndexError) as error:
+        if index is None:
+            raise InputError(f"STRUCTURE: {structure} cannot be read, it has no frame") from error
+        raise InputError(f"STRUCTURE: {path} has no frame {index}") from error
     # Readers of some eighty formats raise whatever they stumble over.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"STRUCTURE: {structure} cannot be read ({reason})") from error
+        raise InputError(f"STRUCTURE: {structure} cannot be read ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def draw_momenta(atoms: "Atoms", temperature_K: float, rng: np.random.Generator) -> bool:

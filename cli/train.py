@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voltase.aseplugin.errors import VoltaseError
+from voltase.aseplugin.errors import InputError, VoltaseError
 from voltase.aseplugin.training.config import DataConfig, TrainingConfig
 from voltase.cli import options
+from voltase.cli.command import OneLineCommand, OneLineGroup
 from voltase.cli.config import build, check_keys, check_section, coerce, read_yaml
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
@@ -45,6 +46,7 @@ FINISHED = {
 }
 
 app = typer.Typer(
+    cls=OneLineGroup,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -58,9 +60,10 @@ def _pe_train() -> None:
 
 
 @app.command(
+    cls=OneLineCommand,
     epilog="Sections of the settings: data, model (with backbone), training (with loss), card; "
     "beside them out, device, threads, init, restart. Paths count from the current folder. "
-    "Several processes: torchrun --nproc_per_node 2 -m voltase.cli.train mace CONFIG.yaml"
+    "Several processes: torchrun --nproc_per_node 2 -m voltase.cli.train mace CONFIG.yaml",
 )
 def mace(
     config: options.ConfigFile = None,
@@ -147,6 +150,9 @@ def _settings(path: Path | None, given: Mapping[str, Any]) -> "RunConfig":
     values: dict[str, Any] = {
         name: coerce(tree[name], kind, name) for name, kind in RUN_KEYS.items() if name in tree
     }
+    for name in ("out", "device", "init"):
+        if values.get(name) is not None and not values[name].strip():
+            raise InputError(f"{name}: found an empty text, expected a value")
     # Sections that need no torch come first: a slip there is reported at once.
     for name, kind in (("data", DataConfig), ("training", TrainingConfig)):
         values[name] = build(kind, check_section(kind, tree.get(name), name), name)
@@ -178,7 +184,7 @@ def _train(config: "RunConfig") -> None:
     run = TrainingRun(config)
     first = process_rank() == 0
     if first:
-        run.folder.mkdir(parents=True, exist_ok=True)
+        _make(run.folder)
     log = log_file(run.folder / "train.log") if first else nullcontext()
     summary = RunSummary(run.folder / "summary.yaml", "pe-train mace", run.resolved())
     stop = StopRequest("stopping after this batch; once more to give up what it has done")
@@ -197,6 +203,15 @@ def _train(config: "RunConfig") -> None:
         again = "the same command" if config.restart else "the same command without --no-restart"
         say(f"interrupted; the state is in {config.out}, {again} goes on from there")
         raise typer.Exit(stop.exit_code)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"out: {folder} cannot be made ({error.strerror}), expected a folder to write to"
+        ) from error
 
 
 def _run(run: "TrainingRun", stop: StopRequest, summary: RunSummary) -> bool:

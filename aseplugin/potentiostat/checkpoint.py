@@ -1,9 +1,11 @@
 """The state of a run on disk: one safetensors file, replaced as a whole.
 
-Arrays are its tensors; everything else is JSON in its metadata. Nothing in it is executed, and
-equal states make equal files.
+Arrays are its tensors; everything else is JSON in its metadata, with a digest of both, so that no
+altered number is taken for the run's own. Nothing in it is executed, and equal states make equal
+files.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -21,7 +23,8 @@ from safetensors.numpy import save
 from voltase.aseplugin.errors import CheckpointError
 
 FORMAT = "voltase-md-checkpoint"
-VERSION = 1
+# 2: with a digest; files of version 1 are refused.
+VERSION = 2
 
 _HEADER = "voltase"
 _TENSOR = "__tensor__"
@@ -39,7 +42,12 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, NDArray[Any]] = {}
     tree = _take_arrays(state, "", tensors)
     # One entry: several would come in a random order, and equal states in unequal files.
-    header = {"format": FORMAT, "version": VERSION, "state": tree}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "sha256": _digest(tree, tensors),
+        "state": tree,
+    }
     try:
         _replace(path, save(tensors, {_HEADER: json.dumps(header)}))
     except OSError as error:
@@ -52,7 +60,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or of another format or version.
+        If the file is missing, damaged, altered, or of another format or version.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: not found, expected a checkpoint of a run")
@@ -60,16 +68,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        header = json.loads(metadata.get(_HEADER, "{}"))
+    # The last three: a damaged type of a tensor, and a damaged or too deep JSON.
+    except (SafetensorError, OSError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error}") from error
-    header = json.loads(metadata.get(_HEADER, "{}"))
-    if header.get("format") != FORMAT:
-        found = header.get("format", "another kind of file")
-        raise CheckpointError(f"{path}: got {found}, expected {FORMAT}")
-    if header["version"] != VERSION:
-        raise CheckpointError(f"{path}: got version {header['version']}, expected {VERSION}")
+    found = header.get("format") if isinstance(header, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"{path}: got {found or 'another kind of file'}, expected {FORMAT}")
+    if header.get("version") != VERSION:
+        raise CheckpointError(f"{path}: got version {header.get('version')}, expected {VERSION}")
+    if header.get("sha256") != _digest(header.get("state"), tensors):
+        raise CheckpointError(
+            f"{path}: got altered contents, expected those that its sha256 was taken of"
+        )
     state: dict[str, Any] = _put_arrays(header["state"], tensors)
     return state
+
+
+def _digest(tree: Any, tensors: dict[str, NDArray[Any]]) -> str:
+    """Of every value, name, type and shape."""
+    digest = hashlib.sha256(json.dumps(tree).encode())
+    for name, values in sorted(tensors.items()):
+        digest.update(f"\n{name} {values.dtype.str} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def _take_arrays(node: Any, name: str, tensors: dict[str, NDArray[Any]]) -> Any:

@@ -13,6 +13,13 @@ from ase.units import fs
 from voltase.aseplugin.electrochemistry import Reference, check_plausible
 from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, InputError, VoltaseError
 from voltase.aseplugin.potential_schedule import parse_potential_schedule
+from voltase.aseplugin.potentiostat.arguments import (
+    check_distinct,
+    check_intervals,
+    check_positive,
+    check_real,
+    check_rng,
+)
 from voltase.aseplugin.potentiostat.checkpoint import write_checkpoint
 from voltase.aseplugin.potentiostat.contract import (
     GRAND_CANONICAL,
@@ -139,8 +146,15 @@ class ConstantPotentialMD:
         max_displacement: float = 1.0,
         confine: bool | None = None,
     ) -> None:
-        _check_numbers(timestep=timestep, temperature_K=temperature_K, area=area)
-        _check_intervals(
+        check_positive(timestep=timestep, optional=False)
+        check_positive(temperature_K=temperature_K, tau=tau, area=area)
+        check_real(max_displacement=max_displacement, optional=False)
+        check_real(
+            excess_electrons=excess_electrons,
+            capacitance=capacitance,
+            max_temperature_K=max_temperature_K,
+        )
+        check_intervals(
             loginterval=loginterval,
             trajectory_interval=trajectory_interval,
             checkpoint_interval=checkpoint_interval,
@@ -152,6 +166,7 @@ class ConstantPotentialMD:
         self.schedule = parse_potential_schedule(potential)
         check_plausible(np.array(self.schedule.values), self.reference)
         self.rng = np.random.default_rng() if rng is None else rng
+        check_rng(self.rng)
         self.nsteps = 0
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_interval = checkpoint_interval
@@ -200,6 +215,7 @@ class ConstantPotentialMD:
             trajectory_interval=trajectory_interval,
             comment=f"method {method}; thermostat {thermostat}",
         )
+        check_distinct(self.recorder.paths | {"checkpoint": self.checkpoint})
         # Files are closed with the object, also by the garbage collector and at exit.
         weakref.finalize(self, self.recorder.close)
         self.observers = Observers()
@@ -314,9 +330,13 @@ class ConstantPotentialMD:
     def _check_usable(self) -> None:
         if not self._usable:
             raise DynamicsError("the run ended within a step or was closed, restart it")
-        if self._started and not self.ions.is_current():
+        changed = self.ions.changed()
+        if changed is None and self.atoms.calc is not self.model.calculator:
+            changed = "calculator"
+        if changed is not None:
             raise InputError(
-                "atoms: got other positions or momenta, expected those of the last step"
+                f"atoms: got other {changed}, expected the {changed} the run has; make a new "
+                "ConstantPotentialMD to go on with a change"
             )
 
     def _start(self) -> None:
@@ -403,10 +423,13 @@ class ConstantPotentialMD:
         ------
         CheckpointError
             If it cannot be written.
+        InputError
+            If the path is that of the log or the trajectory, or the atoms were changed.
         """
         self._check_usable()
-        self._start()
         path = Path(path)
+        check_distinct(self.recorder.paths | {"path": path})
+        self._start()
         write_checkpoint(path, run_state(self, path.parent))
 
     @classmethod
@@ -430,8 +453,8 @@ class ConstantPotentialMD:
         Raises
         ------
         CheckpointError
-            If the checkpoint cannot be read, belongs to another model, or its files are missing
-            or too short.
+            If the checkpoint cannot be read, belongs to another model, or its files are missing,
+            too short or of another kind. All of them are as they were then.
         """
         path = Path(path)
         state, arguments = read_run(path, calculator, outputs)
@@ -444,15 +467,3 @@ class ConstantPotentialMD:
         """Close log and trajectory; the run cannot go on after this."""
         self.recorder.close()
         self._usable = False
-
-
-def _check_numbers(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not 0 < value < np.inf:
-            raise InputError(f"{name}: got {value}, expected more than 0")
-
-
-def _check_intervals(**values: int) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"{name}: got {value!r}, expected a whole number of 1 or more")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -58,6 +59,7 @@ class Ions:
             raise InputError("masses: got some of zero or less, expected more than 0 for all atoms")
         self.positions = atoms.positions[self.free]
         self.momenta = atoms.get_momenta()[self.free]
+        self._known = _fixed_quantities(atoms, self.free)
         self.heat = 0.0
         self._fix_com = fix_com
         everything_free = len(self.free) == len(atoms)
@@ -116,11 +118,22 @@ class Ions:
         momenta[self.free] = self.momenta
         self.atoms.arrays["momenta"] = momenta
 
-    def is_current(self) -> bool:
-        """Whether the atoms still hold what was last put there."""
+    def changed(self) -> str | None:
+        """What of the atoms is no longer as it was read or last put there, or None."""
         atoms = self.atoms
-        same_positions = np.array_equal(atoms.positions[self.free], self.positions)
-        return same_positions and np.array_equal(atoms.get_momenta()[self.free], self.momenta)
+        # First, as the others are of no meaning, nor of the same length, for other atoms.
+        if not np.array_equal(atoms.numbers, self._known["numbers"]):
+            return "numbers"
+        if not np.array_equal(free_atoms(atoms), self.free):
+            return "constraints"
+        if not np.array_equal(atoms.get_momenta()[self.free], self.momenta):
+            return "momenta"
+        if not np.array_equal(atoms.positions[self.free], self.positions):
+            return "positions"
+        for name, value in _fixed_quantities(atoms, self.free).items():
+            if not np.array_equal(value, self._known[name]):
+                return name
+        return None
 
     @property
     def kinetic_energy(self) -> float:
@@ -133,6 +146,17 @@ class Ions:
             return 0.0
         temperature = 2.0 * kinetic_energy / (self.degrees_of_freedom * BOLTZMANN)
         return temperature if not math.isnan(temperature) else math.inf
+
+
+def _fixed_quantities(atoms: Atoms, free: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    """Copies of what a run does not change, by name."""
+    return {
+        "numbers": atoms.numbers.copy(),
+        "masses": atoms.get_masses(),
+        "cell": atoms.cell.array.copy(),
+        "pbc": atoms.pbc.copy(),
+        "positions": np.delete(atoms.positions, free, axis=0),
+    }
 
 
 def free_atoms(atoms: Atoms) -> NDArray[np.intp]:

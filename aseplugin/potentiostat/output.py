@@ -11,8 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import ulm
 from ase.io.extxyz import write_extxyz
-from ase.io.trajectory import TrajectoryWriter, get_header_data
+from ase.io.jsonio import decode
+from ase.io.trajectory import TrajectoryWriter, get_header_data, read_atoms
 from numpy.typing import NDArray
 
 from voltase.aseplugin.errors import CheckpointError, InputError
@@ -78,6 +80,11 @@ class TrajectoryFile(ABC):
     path: Path
     frames: int
 
+    @staticmethod
+    @abstractmethod
+    def matches(file: BinaryIO, frame: Atoms, mark: Mapping[str, int]) -> bool:
+        """Whether an open file holds frames like this one up to a mark; changes nothing."""
+
     @abstractmethod
     def write(self, frame: Atoms) -> None:
         """Append a frame; its calculator holds energy and forces."""
@@ -122,6 +129,31 @@ class UlmTrajectory(TrajectoryFile):
         """Frames in the file."""
         return len(self._writer)
 
+    @staticmethod
+    def matches(file: BinaryIO, frame: Atoms, mark: Mapping[str, int]) -> bool:
+        """Whether the header, the table of offsets and the first frame are such a trajectory's."""
+        if mark["frames"] == 0:
+            return True
+        try:
+            if file.read(24) != b"- of Ulm" + b"ASE-Trajectory".ljust(16):
+                return False
+            # The mark's table: the header may have come to name another one since.
+            file.seek(mark["table"])
+            offsets = np.frombuffer(file.read(8 * mark["frames"]), "<i8")
+            if offsets[0] < 0 or np.any(np.diff(offsets) <= 0) or offsets[-1] >= mark["bytes"]:
+                return False
+            file.seek(offsets[0])
+            size = int(np.frombuffer(file.read(8), "<i8").item())
+            if not 0 < size < mark["bytes"]:
+                return False
+            data = decode(file.read(size).decode(), False)
+            little_endian = data.pop("_little_endian", True)
+            first = read_atoms(ulm.Reader(file, data=data, _little_endian=little_endian))
+        # Whatever reading junk leads to.
+        except Exception:
+            return False
+        return bool(np.array_equal(first.numbers, frame.numbers))
+
     def _cut_back(self, mark: Mapping[str, int]) -> None:
         slots = 1
         while slots < mark["frames"]:
@@ -154,6 +186,13 @@ class UlmTrajectory(TrajectoryFile):
 
 class ExtxyzTrajectory(TrajectoryFile):
     """Extended XYZ; text, with eight decimals."""
+
+    @staticmethod
+    def matches(file: BinaryIO, frame: Atoms, mark: Mapping[str, int]) -> bool:
+        """Whether it begins with the number of atoms and ends, at the mark, with a line."""
+        if mark["frames"] == 0:
+            return True
+        return file.readline().strip() == b"%d" % len(frame) and _ends_a_line(file, mark["bytes"])
 
     def __init__(self, path: Path, frame: Atoms, mark: Mapping[str, int] | None = None) -> None:
         self.path = path
@@ -195,11 +234,54 @@ def check_trajectory_name(path: Path) -> None:
         raise InputError(f"trajectory: got {str(path)!r}, expected a name ending in {expected}")
 
 
+def check_log(path: Path, columns: Sequence[str], size: int | None) -> None:
+    """Whether a :class:`LogFile` could be opened, or cut back to a size; changes nothing.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, too short, of other columns, or without a row's end at the size.
+    InputError
+        If a new file has no folder.
+    """
+    if size is None:
+        _check_folder("logfile", path)
+        return
+    with _open_marked(path, size) as file:
+        lines = file.readline(), file.readline()
+        names = f"{','.join(columns)}\n".encode()
+        if not lines[0].startswith(b"# ") or lines[1] != names or not _ends_a_line(file, size):
+            raise CheckpointError(
+                f"{path}: got other contents, expected the log the checkpoint belongs to"
+            )
+
+
+def check_trajectory(path: Path, frame: Atoms, mark: Mapping[str, int] | None) -> None:
+    """Whether :func:`open_trajectory` could open a file, or cut it back; changes nothing.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, too short or not a trajectory of these atoms.
+    InputError
+        If a new file has no folder, or a name without a known suffix.
+    """
+    check_trajectory_name(path)
+    if mark is None:
+        _check_folder("trajectory", path)
+        return
+    with _open_marked(path, mark["bytes"]) as file:
+        if not _TRAJECTORIES[path.suffix].matches(file, frame, mark):
+            raise CheckpointError(
+                f"{path}: got other contents, expected the trajectory the checkpoint belongs to"
+            )
+
+
 def open_trajectory(
     path: Path, frame: Atoms, mark: Mapping[str, int] | None = None
 ) -> TrajectoryFile:
     """New trajectory file, or an existing one cut back to a mark, by the suffix of its name."""
-    check_trajectory_name(path)
+    check_trajectory(path, frame, mark)
     return _TRAJECTORIES[path.suffix](path, frame, mark)
 
 
@@ -213,18 +295,39 @@ def fill_frame(frame: Atoms, atoms: Atoms, energy: float, forces: NDArray[np.flo
     return frame
 
 
-def _open_truncated(path: Path, size: int) -> BinaryIO:
+def _open_marked(path: Path, size: int) -> BinaryIO:
+    """The file a checkpoint belongs to, at its start and as it is."""
     if not path.is_file():
         raise CheckpointError(f"{path}: not found, expected the file the checkpoint belongs to")
-    found = path.stat().st_size
+    try:
+        # To be written to: one that cannot be is refused before anything is cut.
+        file = path.open("r+b")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+    found = os.fstat(file.fileno()).st_size
     if found < size:
+        file.close()
         raise CheckpointError(
             f"{path}: got {found} bytes, expected at least the {size} the checkpoint belongs to"
         )
-    file = path.open("r+b")
+    return file
+
+
+def _open_truncated(path: Path, size: int) -> BinaryIO:
+    file = _open_marked(path, size)
     file.truncate(size)
     file.seek(size)
     return file
+
+
+def _check_folder(name: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"{name}: got {str(path)!r}, expected it in a folder that exists")
+
+
+def _ends_a_line(file: BinaryIO, size: int) -> bool:
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
 
 
 def _sync(file: Any) -> None:

@@ -15,6 +15,8 @@ from voltase.aseplugin.potentiostat.contract import CANONICAL, SinglePoint
 from voltase.aseplugin.potentiostat.output import (
     LogFile,
     TrajectoryFile,
+    check_log,
+    check_trajectory,
     fill_frame,
     open_trajectory,
 )
@@ -100,19 +102,38 @@ class Recorder:
         self._log: LogFile | None = None
         self._frames: TrajectoryFile | None = None
 
+    @property
+    def paths(self) -> dict[str, Path | None]:
+        """Of the outputs, by the names of their arguments."""
+        return {"trajectory": self.trajectory, "logfile": self.logfile}
+
     def open(self, marks: Mapping[str, Any] | None = None) -> None:
-        """Open the files; cut back to a checkpoint's marks, if there are any."""
+        """Open the files; cut back to a checkpoint's marks, if there are any.
+
+        Raises
+        ------
+        CheckpointError
+            If a file is not the one that was marked; none is changed then.
+        InputError
+            If the folder of a new file does not exist.
+        """
         dropped = sorted(set(map(str, self.atoms.info)) - set(map(str, encodable_info(self.atoms))))
         if dropped:
             logger.warning("info: %s cannot be written and is left out", ", ".join(dropped))
         marks = {} if marks is None else marks
         if marks:
             self._forces_spread, self._potential_spread = marks["spreads"]
+        size = (marks.get("log") or {}).get("bytes")
+        mark = marks.get("trajectory")
+        # Both before either: a refusal leaves them as they are.
         if self.logfile is not None:
-            size = (marks.get("log") or {}).get("bytes")
+            check_log(self.logfile, COLUMNS, size)
+        if self.trajectory is not None:
+            check_trajectory(self.trajectory, self._frame, mark)
+        if self.logfile is not None:
             self._log = LogFile(self.logfile, COLUMNS, self._comment, size)
         if self.trajectory is not None:
-            self._frames = open_trajectory(self.trajectory, self._frame, marks.get("trajectory"))
+            self._frames = open_trajectory(self.trajectory, self._frame, mark)
 
     def annotate(self, point: SinglePoint, target: float, time_fs: float) -> None:
         """Write time, n, potentials and the other energy to ``atoms.info``; note the spreads."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from voltase.aseplugin.electrochemistry import Reference
 from voltase.aseplugin.errors import CheckpointError, InputError
 from voltase.aseplugin.potential_schedule import PotentialSchedule
+from voltase.aseplugin.potentiostat.arguments import check_distinct
 from voltase.aseplugin.potentiostat.checkpoint import (
     pack_atoms,
     pack_rng,
@@ -65,6 +66,9 @@ def read_run(
         name: None if recorded is None else path.parent / recorded
         for name, recorded in state["files"].items()
     }
+    files |= {name: None if value is None else Path(value) for name, value in outputs.items()}
+    # A checkpoint may be written over, but not by another output.
+    check_distinct({"path": path, "trajectory": files["trajectory"], "logfile": files["logfile"]})
     atoms = unpack_atoms(state["atoms"])
     atoms.calc = calculator
     arguments = {
@@ -74,7 +78,6 @@ def read_run(
         "rng": unpack_rng(state["rng"]),
         **state["options"],
         **files,
-        **outputs,
     }
     return state, arguments
 

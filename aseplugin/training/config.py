@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from voltase.aseplugin.errors import InputError
 
+LARGEST_SEED = 2**63 - 1
+"""Of torch's generator."""
+
 EnergyKind = Literal["canonical", "grand"]
 
 
@@ -75,7 +78,7 @@ class DataConfig:
         held_out = self.test_fraction + self.valid_fraction
         _require(self, "test_fraction", held_out < 1.0,
                  "with valid_fraction a share below 1")  # fmt: skip
-        _require(self, "seed", self.seed >= 0, "zero or more")
+        _require_seed(self)
         for kind, weight in self.weights.items():
             if weight < 0:
                 raise InputError(f"weights: found {weight} for {kind!r}, expected 0 or more")
@@ -107,7 +110,7 @@ class LossWeights:
     Raises
     ------
     InputError
-        If a weight is negative.
+        If a weight is negative, or all are zero.
     """
 
     forces: float = 100.0
@@ -116,9 +119,12 @@ class LossWeights:
     conjugate: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("forces", "force_difference", "energy", "conjugate"):
+        names = ("forces", "force_difference", "energy", "conjugate")
+        for name in names:
             value = getattr(self, name)
             _require(self, name, math.isfinite(value) and value >= 0.0, "zero or more")
+        if not any(getattr(self, name) for name in names):
+            raise InputError(f"{', '.join(names)}: found zero for all, expected one above zero")
 
 
 @dataclass
@@ -179,8 +185,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "atoms_per_batch", "evaluate_every"):
             _require(self, name, getattr(self, name) >= 1, "1 or more")
-        for name in ("warmup_steps", "patience", "seed"):
+        for name in ("warmup_steps", "patience"):
             _require(self, name, getattr(self, name) >= 0, "zero or more")
+        _require_seed(self)
         for name in ("learning_rate", "clip"):
             value = getattr(self, name)
             _require(self, name, math.isfinite(value) and value > 0.0, "more than zero")
@@ -189,6 +196,10 @@ class TrainingConfig:
             _require(self, name, math.isfinite(value) and value >= 0.0, "zero or more")
         for name in ("ema_decay", "bootstrap", "electrode_start"):
             _require(self, name, 0.0 <= getattr(self, name) < 1.0, "from 0 to below 1")
+
+
+def _require_seed(config: Any) -> None:
+    _require(config, "seed", 0 <= config.seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}")
 
 
 def _require(config: Any, name: str, holds: bool, expected: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import ase.io
@@ -13,8 +14,14 @@ import numpy.typing as npt
 from ase import Atoms
 
 from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.structures import neighbour_list
 from voltase.aseplugin.training.config import DataConfig
 
+LOG = logging.getLogger(__name__)
+NEAREST = 0.3
+"""Distance in A below which two atoms are a mistake, even in a dimer."""
+LARGEST_FORCE = 1e4
+"""In eV/A; no structure worth training on comes near it."""
 Array = npt.NDArray[np.float64]
 
 
@@ -76,7 +83,24 @@ def read_frames(config: DataConfig, root: Path | None = None) -> list[Frame]:
             frames.append(label_frame(atoms, config, f"{path} frame {number}", len(frames)))
     if not frames:
         raise InputError("files: found no frames, expected at least one")
+    _warn_of_absent_keys(frames, config)
     return frames
+
+
+def _warn_of_absent_keys(frames: Sequence[Frame], config: DataConfig) -> None:
+    """A key that was named on purpose and that no frame has is likely a slip."""
+    for option in fields(DataConfig):
+        if not option.name.endswith(("_key", "_array")) or option.default is MISSING:
+            continue
+        key = getattr(config, option.name)
+        if key == option.default or any(_has(frame.atoms, key) for frame in frames):
+            continue
+        LOG.warning("data.%s: found no frame with %r among %d", option.name, key, len(frames))
+
+
+def _has(atoms: Atoms, key: str) -> bool:
+    results = {} if atoms.calc is None else atoms.calc.results
+    return key in atoms.info or key in atoms.arrays or key.removeprefix("REF_") in results
 
 
 def label_frame(atoms: Atoms, config: DataConfig, where: str, number: int = 0) -> Frame:
@@ -100,6 +124,7 @@ def label_frame(atoms: Atoms, config: DataConfig, where: str, number: int = 0) -
         raise InputError(f"{where}: found no atoms, expected a structure")
     if not np.isfinite(atoms.positions).all():
         raise InputError(f"{where}: positions are not finite, expected numbers in A")
+    _check_distances(atoms, where)
     kind = str(atoms.info.get(config.type_key, "default"))
     electrons = _number(atoms, config.electrons_key, where)
     potential = _potential(atoms, config, where)
@@ -166,6 +191,19 @@ def check_electrode_states(frames: Sequence[Frame], embedding: str) -> None:
         )
 
 
+def _check_distances(atoms: Atoms, where: str) -> None:
+    (first, second), shifts = neighbour_list(atoms, NEAREST)
+    if len(first) == 0:
+        return
+    vectors = atoms.positions[second] - atoms.positions[first]
+    lengths = np.linalg.norm(vectors + shifts @ np.asarray(atoms.cell.complete().array), axis=1)
+    k = int(lengths.argmin())
+    a, b = sorted((int(first[k]), int(second[k])))
+    raise InputError(
+        f"{where}: atoms {a} and {b} are {lengths[k]:.3f} A apart, expected {NEAREST} A or more"
+    )
+
+
 def _forces(atoms: Atoms, config: DataConfig, where: str) -> Array:
     found = atoms.arrays.get(config.forces_key)
     if found is None and config.forces_key in ("forces", "REF_forces") and atoms.calc is not None:
@@ -179,11 +217,17 @@ def _forces(atoms: Atoms, config: DataConfig, where: str) -> Array:
         )
     if not np.isfinite(forces).all():
         raise InputError(f"{where}: {config.forces_key!r} has values that are not finite")
+    largest = np.linalg.norm(forces, axis=1)
+    if largest.max() > LARGEST_FORCE:
+        raise InputError(
+            f"{where}: {config.forces_key!r} is {largest.max():.3g} eV/A on atom "
+            f"{largest.argmax()}, expected at most {LARGEST_FORCE:g} eV/A"
+        )
     return forces
 
 
 def _number(atoms: Atoms, key: str, where: str) -> float:
-    """A number from ``atoms.info``; NaN if it is absent or NaN."""
+    """A number from ``atoms.info``; NaN if it is absent."""
     value = atoms.info.get(key)
     if value is None and key in ("energy", "REF_energy") and atoms.calc is not None:
         value = atoms.calc.results.get("energy")
@@ -193,8 +237,11 @@ def _number(atoms: Atoms, key: str, where: str) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{where}: {key!r} is {value!r}, expected a number") from None
-    if np.isinf(number):
-        raise InputError(f"{where}: {key!r} is {number}, expected a finite number")
+    if not np.isfinite(number):
+        raise InputError(
+            f"{where}: {key!r} is {number}, expected a finite number, or none at all where it is "
+            "unknown"
+        )
     return number
 
 

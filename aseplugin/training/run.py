@@ -42,6 +42,8 @@ from voltase.aseplugin.training.trainer import Outcome, Progress, Trainer
 from voltase.aseplugin.versions import installed_versions
 
 LOG = logging.getLogger(__name__)
+MOST_THREADS = 1024
+"""Far more than a training can use; from some hundred thousand on, the process dies."""
 MODEL = "model"
 """Folder of the checkpoint inside that of the run."""
 
@@ -159,8 +161,8 @@ class TrainingRun:
                 if not path.is_dir() or not os.access(path, os.W_OK):
                     raise InputError(f"out: {path} is no folder to write to, expected one")
                 break
-        if config.threads is not None and config.threads < 1:
-            raise InputError(f"threads: found {config.threads}, expected 1 or more")
+        if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
+            raise InputError(f"threads: found {config.threads}, expected 1 to {MOST_THREADS}")
         resolve_device(config.device)
 
     def _new_model(self, settings: PEMACEConfig, given: dict[str, Any],
@@ -265,7 +267,7 @@ class TrainingRun:
                 **asdict(config.training),
                 "epochs_done": self.trainer.epoch,
                 "steps": self.trainer.step,
-                "hours": round(sum(r["seconds"] for r in read_metrics(self.folder)) / 3600, 4),
+                "hours": round(sum(r["seconds"] for r in read_metrics(self.folder)) / 3600, 6),
                 "processes": self.trainer.group.world,
                 "device": self.trainer.device,
                 "init": self.configuration["init"],

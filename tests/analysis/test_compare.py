@@ -152,7 +152,8 @@ def test_few_frames_have_scores_without_errors(rng: np.random.Generator) -> None
     score = compare(runs).score("rho_O_both", "a", "b")
     assert np.isfinite(score.score)
     assert np.isnan(score.error)
-    assert not score.differs
+    assert score.differs is None
+    assert np.isnan(compare(runs).tables()["scores"]["differs"]).all()
     single = {name: DensityProfile(load(gas(rng, frames=1))).run() for name in "ab"}
     assert np.isnan(compare(single).score("rho_O_both", "a", "b").floor)
 
@@ -213,6 +214,15 @@ def test_series_of_potentials(rng: np.random.Generator) -> None:
         series.add("by hand", orientation=orientation, potential=2.0)
     with pytest.raises(InputError, match="potential: found none in the trajectory"):
         series.add("other", orientation=orientation)
+
+
+def test_series_with_other_layers(rng: np.random.Generator) -> None:
+    series = PotentialSeries()
+    series.run("a", load(liquid(rng, 0.5, 10)), potential=1.0, layers=(4.0,))
+    table = series.tables()["potential_series"]
+    assert [name for name in table if name.startswith("H_down")] == [
+        "H_down_0_to_4_A", "H_down_0_to_4_A_err"
+    ]  # fmt: skip
 
 
 def test_series_without_runs() -> None:

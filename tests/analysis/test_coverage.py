@@ -237,7 +237,7 @@ def test_tables_and_figure(rng: np.random.Generator) -> None:
     for table in tables.values():
         assert len({len(column) for column in table.values()}) == 1
     assert tables["coverage"]["site"].tolist() == ["top", "bridge", "fcc", "hcp", "all"]
-    assert tables["coverage_series"]["t_ps"][-1] == 4.5
+    assert tables["coverage_series"]["time_ps"][-1] == 4.5
     figure = Figure()
     analysis.draw(figure)
     assert figure.axes[1].get_xlabel() == "time (ps)"

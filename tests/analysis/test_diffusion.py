@@ -139,6 +139,7 @@ def test_two_faces_are_each_as_one(rng: np.random.Generator) -> None:
     for face in ("lower", "upper", "both"):
         for name in ("msd", "survival", "D"):
             np.testing.assert_allclose(two[name][face], one[name]["both"], atol=1e-9)
+        assert two.oxygens[face] == pytest.approx(one.oxygens["both"])
 
 
 @pytest.mark.parametrize("how", COPIES)

@@ -214,6 +214,19 @@ def test_bad_input(options: dict[str, object], message: str) -> None:
         NetDipole(load([layer(0.1)]), **options).run()
 
 
+def test_no_electrons_are_no_negative_zero_and_no_error_is_not_shown() -> None:
+    frames = [layer(0.1), layer(0.2)]
+    for atoms in frames:
+        atoms.info["excess_electrons"] = 0.0
+    dipole = NetDipole(load(frames)).run()
+    assert str(dipole.results.sigma) == "0.0"
+    figure = Figure()
+    dipole.draw(figure)
+    label = figure.axes[0].get_legend().get_texts()[0].get_text()
+    assert "nan" not in label
+    assert "±" not in label
+
+
 def test_missing_data() -> None:
     with pytest.raises(InputError, match="neither of its faces"):
         NetDipole(load([hexagonal_slab()])).run()

@@ -209,10 +209,13 @@ def test_tables_and_figure(rng: np.random.Generator) -> None:
     for table in analysis.tables().values():
         assert len({len(column) for column in table.values()}) == 1
     assert "DDAA" in analysis.tables()["hbonds_kinds"]
+    mean = analysis.tables()["hbonds_mean"]
+    assert mean["bonds"][0] == analysis.results.bonds
+    assert mean["H2O_donated"][0] == analysis.results.species["H2O"]["donated"]
     figure = Figure()
     analysis.draw(figure)
     assert [ax.get_ylabel() for ax in figure.axes] == [
-        "hydrogen bonds per molecule", "share of the molecules"
+        "bonds per molecule", "share of the molecules"
     ]  # fmt: skip
 
 

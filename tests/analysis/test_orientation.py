@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from matplotlib.figure import Figure
 
 from voltase.analysis.orientation import POPULATIONS, WaterOrientation
 from voltase.analysis.readers import load
@@ -76,6 +77,16 @@ def test_a_hydroxide_is_no_water() -> None:
     atoms += Atoms("OH", [(6.0, 4.0, top + 2.2), (6.0, 4.0, top + 3.2)])
     found = WaterOrientation(load([atoms])).run().results
     assert found.waters["both"].sum() == 1.0
+
+
+def test_the_legend_of_the_shares_hides_none(rng: np.random.Generator) -> None:
+    figure = Figure(figsize=(8.0, 5.6), layout="constrained")
+    WaterOrientation(load([film(rng)])).run().draw(figure)
+    figure.draw_without_rendering()
+    shares = next(ax for ax in figure.axes if ax.get_ylabel().startswith("share"))
+    legend = shares.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().x0 >= shares.get_window_extent().x1 - 1.0
 
 
 def test_what_cannot_be_is_refused(rng: np.random.Generator) -> None:

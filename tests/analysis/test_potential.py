@@ -193,15 +193,15 @@ def test_macroscopic_average() -> None:
 
 def test_errors_tables_figure_and_processes(rng: np.random.Generator) -> None:
     frames = []
-    for _ in range(40):
+    for _ in range(160):
         atoms = capacitor("both", bottom=12.0)
         atoms.positions[48:, 2] += 0.1 * rng.standard_normal(len(atoms) - 48)
         frames.append(atoms)
     options = {"smearing": 0.2, "liquid": (5.0, 9.0)}
     profile = ChargeProfile(load(frames), windows=(2.3, 2.3), **options).run()
     r = profile.results
-    # The drop is linear in the mean distance of the plate, of 16 atoms in 40 frames.
-    error = abs(expected_drop(frames[0])) / GAP * 0.1 / np.sqrt(16 * 40)
+    # The drop is linear in the mean distance of the plate, of 16 atoms in 160 frames.
+    error = abs(expected_drop(frames[0])) / GAP * 0.1 / np.sqrt(16 * 160)
     assert r.drop_err["upper"] == pytest.approx(error, rel=0.4)
     assert abs(r.drop["both"] - expected_drop(frames[0])) < 4.0 * error
     tables = profile.tables()

@@ -5,6 +5,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from voltase.analysis.blocks import estimate_ratio
+from voltase.analysis.compare import histograms_of
 from voltase.analysis.rdf import SlabRDF, ideal_pairs, shells
 from voltase.analysis.readers import load
 from voltase.analysis.testing import COPIES, film, hexagonal_slab, turned
@@ -72,6 +74,13 @@ def test_the_neighbours_of_a_crystal_are_counted() -> None:
 def test_unlike_pairs_see_the_bonds(rng: np.random.Generator) -> None:
     found = SlabRDF(load([film(rng, 1)]), ["O-H"], r_max=4.0).run().results
     assert found.coordination["O-H"]["both"][found.r < 1.1][-1] == pytest.approx(2.0, abs=1e-9)
+
+
+def test_the_correlation_time_is_that_of_the_slab(rng: np.random.Generator) -> None:
+    analysis = SlabRDF(load([film(rng) for _ in range(130)])).run()
+    h = histograms_of(analysis)["g_O-O_both"]
+    expected = estimate_ratio(h.numerator, h.denominator, h.lengths).correlation_frames
+    assert analysis.results.correlation_times["g_O-O"] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("how", COPIES)

@@ -163,7 +163,8 @@ def test_two_faces_are_each_as_one(rng: np.random.Generator) -> None:
             np.testing.assert_allclose(two.correlations["dipole"][face][order],
                                        one.correlations["dipole"]["both"][order],
                                        atol=1e-6)  # fmt: skip
-    assert two.molecules["both"] == pytest.approx(2.0 * one.molecules["both"])
+    for face in ("lower", "upper", "both"):
+        assert two.molecules[face] == pytest.approx(one.molecules["both"])
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -211,6 +212,15 @@ def test_times_have_to_be_known_and_even(rng: np.random.Generator) -> None:
         Reorientation(load(images), dt=-1.0)
     with pytest.raises(InputError, match="^layers: "):
         Reorientation(load(images), layers=(3.0, 2.0))
+
+
+def test_known_times_count_instead_of_dt(
+    rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = turning(rng, 12, 0.2, 3)
+    found = Reorientation(load(images, dt=0.1), dt=0.5).run().results
+    assert found.time[1] == pytest.approx(0.1)
+    assert "dt: found times in the trajectory" in caplog.text
 
 
 def test_without_water_there_is_nothing_to_follow() -> None:

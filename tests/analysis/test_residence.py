@@ -236,6 +236,15 @@ def test_unknown_times_are_refused_unless_given(rng: np.random.Generator) -> Non
     np.testing.assert_allclose(found.time, 0.5 * np.arange(4))
 
 
+def test_the_fit_can_have_a_window() -> None:
+    time = np.arange(0.0, 10.0, 0.1)
+    # Two exponentials, the first of which has gone after 2 ps.
+    survival = 0.5 * np.exp(-time / 0.1) + 0.5 * np.exp(-time / 5.0)
+    starts = np.ones_like(time)
+    assert residence_times(time, survival, starts, (2.0, 8.0))[1] == pytest.approx(5.0, rel=1e-6)
+    assert residence_times(time, survival, starts)[1] < 4.99
+
+
 def test_uneven_times_are_refused(rng: np.random.Generator) -> None:
     universe = load([film(rng, 5) for _ in range(12)], dt=1.0)
     with pytest.raises(InputError, match="uneven|even"):
@@ -252,6 +261,7 @@ def test_uneven_times_are_refused(rng: np.random.Generator) -> None:
         ({"tolerance": -1.0}, "tolerance: found -1 ps"),
         ({"max_lag": 100.0}, "max_lag: found 100 ps"),
         ({"dt": 0.0}, "dt: found 0"),
+        ({"fit": (1.0, 50.0)}, "fit: found 1 to 50 ps"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, object], message: str) -> None:

@@ -73,6 +73,21 @@ def test_orientation_and_choice_of_the_cell_change_nothing(
     }
 
 
+def test_known_times_count_instead_of_dt() -> None:
+    found = SpeciesCounts(load(reacting(), dt=0.5), dt=3.0).run().results
+    assert found.time[1] == 0.5
+
+
+def test_legends_lie_outside_the_axes(rng: np.random.Generator) -> None:
+    figure = Figure(figsize=(8.0, 5.6), layout="constrained")
+    SpeciesCounts(load([film(rng, 6) for _ in range(12)])).run().draw(figure)
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        legend = ax.get_legend()
+        assert legend is not None
+        assert legend.get_window_extent().y0 >= ax.get_window_extent().y1 - 1.0
+
+
 def test_processes_find_the_same_and_the_error_is_that_of_blocks(
     rng: np.random.Generator,
 ) -> None:

@@ -105,6 +105,51 @@ def test_all_names_what_it_leaves_out(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "vdos.csv").exists()
 
 
+def test_potential_without_charges_gives_the_dipole(tmp_path: Path) -> None:
+    write(tmp_path / "md.traj", frames(20, times=False))
+    result = analyze("potential", tmp_path / "md.traj", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "left out potential: charges: " in result.output
+    assert (tmp_path / "out" / "dipole_mean.csv").is_file()
+    result = analyze("dipole", tmp_path / "md.traj", "--out", tmp_path / "alone")
+    assert result.exit_code == 0, result.output
+    assert table(tmp_path / "alone" / "dipole_mean.csv")["sigma_uC_per_cm2"]
+    result = analyze("dynamics", tmp_path / "md.traj", "--out", tmp_path / "none")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: dt: found no times in the trajectory")
+    assert not (tmp_path / "none").exists()
+
+
+def test_frames_left_out_keep_the_times_of_the_others(tmp_path: Path) -> None:
+    images = frames(30, times=False)
+    del images[2][-1]
+    write(tmp_path / "md.traj", images)
+    result = analyze("species", tmp_path / "md.traj", "--out", tmp_path, "--dt", 0.5, "--skip-bad")
+    assert result.exit_code == 0, result.output
+    times = [float(t) for t in table(tmp_path / "species.csv")["time_ps"]]
+    assert times == [0.5 * k for k in range(30) if k != 2]
+
+
+def test_options_of_motion_reach_the_analyses(traj: Path, tmp_path: Path) -> None:
+    result = analyze("dynamics", traj, "--out", tmp_path, "--bonds", "--fit", "0.01:0.05")
+    assert result.exit_code == 0, result.output
+    assert "tau1_fit_bond_ps" in table(tmp_path / "reorientation_times.csv")
+    assert set(table(tmp_path / "diffusion_constants.csv")["fit_to_ps"]) == {"0.05"}
+    result = analyze("residence", traj, "--out", tmp_path, "--tolerance", 0.01, "--fit", "0:0.05")
+    assert result.exit_code == 0, result.output
+    result = analyze("coverage", traj, "--out", tmp_path, "--h-distance", 1.5)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "default"), [("compare", "pe-analyze_compare"), ("series", "analysis in DIR")]
+)
+def test_help_tells_the_folder(command: str, default: str) -> None:
+    text = analyze(command, "--help").output
+    assert default in " ".join(text.replace("│", " ").split())
+    assert "pe-analyze_TRAJ" not in text
+
+
 def test_two_processes_give_the_same_files(traj: Path, tmp_path: Path) -> None:
     for backend in ("serial", "multiprocessing"):
         result = analyze("profile", traj, "--out", tmp_path / backend, "--backend", backend,
@@ -121,7 +166,7 @@ def test_compare_scores_pairs_of_trajectories(traj: Path, tmp_path: Path) -> Non
     write(other, frames(70)[::-1])
     result = analyze("compare", traj, other, "--out", tmp_path / "out", "--labels", "A,B")
     assert result.exit_code == 0, result.output
-    found = table(tmp_path / "out" / "profile_scores.csv")
+    found = table(tmp_path / "out" / "compare_profile_scores.csv")
     assert set(found["first"]) == {"A"}
     assert min(map(float, found["score"])) == pytest.approx(1.0)
     assert (tmp_path / "out" / "compare_rdf.png").is_file()
@@ -140,6 +185,12 @@ def test_series_draws_against_the_potential(tmp_path: Path) -> None:
     found = table(tmp_path / "analysis" / "series.csv")
     assert [round(float(u), 6) for u in found["U_V"]] == [-0.5, 0.5]
     assert (tmp_path / "analysis" / "series.png").is_file()
+    result = analyze("series", tmp_path, "--layers", "4.0", "--out", tmp_path / "other")
+    assert result.exit_code == 0, result.output
+    columns = list(table(tmp_path / "other" / "series.csv"))
+    assert [c for c in columns if c.startswith("H_down")] == [
+        "H_down_0_to_4_A", "H_down_0_to_4_A_err"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -148,6 +199,12 @@ def test_series_draws_against_the_potential(tmp_path: Path) -> None:
         (["rdf", "TRAJ", "--pairs", "O-Xx"], "error: pairs: found 'O-Xx'"),
         (["rdf", "TRAJ", "--r-max", "30"], "error: r_max: found 30 A, expected at most half"),
         (["rdf", "TRAJ", "--region", "5:1"], "error: --region: found '5:1'"),
+        (["residence", "TRAJ", "--fit", "5:1"], "error: --fit: found '5:1'"),
+        (["residence", "TRAJ", "--tolerance", "-1"], "error: tolerance: found -1 ps"),
+        (["dynamics", "TRAJ", "--fit", "1:99"], "error: fit: found 1 to 99 ps"),
+        (["dynamics", "TRAJ", "--max-lag", "99"], "error: max_lag: found 99 ps"),
+        (["coverage", "TRAJ", "--h-distance", "9"], "error: h_distance: found 9 A"),
+        (["series", ".", "--layers", "a"], "error: DIR: found 0 runs"),
         (["rdf", "TRAJ", "--pairs"], "error: "),
         (["rdf", "TRAJ", "--out", "--pairs"], "error: "),
         (["profile", "TRAJ", "--width", "0"], "error: width: found 0 A"),

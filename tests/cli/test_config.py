@@ -96,6 +96,7 @@ def test_values_are_read_as_they_look(
         ("fast: 1", "main.fast: found 1, expected true or false"),
         ("fast: yes", "main.fast: found 'yes', expected true or false"),
         ("name: 1", "main.name: found 1, expected text; put it in quotes"),
+        ('name: "a\\0b"', "main.name: found 'a\\x00b', expected text without a null byte"),
         ("name: [a]", "main.name: found a list, expected text"),
         ("kind: d", "main.kind: found 'd', expected 'a' or 'bc'"),
         ("files: [1]", "main.files[0]: found 1, expected text; put it in quotes"),
@@ -113,6 +114,8 @@ def test_values_that_cannot_be_meant(tmp_path: Path, text: str, expected: str) -
     [
         ("rate: 1\nrate: 2", "found 'rate' twice"),
         ("rate: [1", "line 1 is no usable YAML"),
+        ("rate: 1\0", "no usable YAML"),
+        ("steps: " + 5000 * "1", "no usable YAML"),
         ("- 1", "holds a list, expected keys with values"),
         ("just text", "holds 'just text', expected"),
         ("rate: !!python/object/apply:os.getcwd []", "no usable YAML"),

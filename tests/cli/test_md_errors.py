@@ -42,7 +42,13 @@ def assert_refused(result: Result, message: str) -> None:
         (["--potential", "--stpes", "10"], "--potential: got the option --stpes"),
         (["--potential", ""], "--potential: got an empty text"),
         (["--out", "--potential", "0V"], "--out: got the option --potential"),
-        (["--potential", "0V", "--steps", "ten"], "Invalid value for '--steps'"),
+        (["--potential", "0V", "--out="], "error: --out: got an empty text"),
+        (["--potential", "0V", "--model="], "error: --model: got an empty text"),
+        (["--potential", "0V", ""], "error: STRUCTURE: got an empty text"),
+        (["--potential", "0V", "--steps", "1.5"], "--steps: got '1.5', expected a whole number"),
+        (["--potential", "0V", "--temp=hot"], "--temp: got 'hot', expected a number"),
+        (["--potential", "0V", "--threads", "100000"], "--threads: got 100000, expected at most"),
+        (["--potential", "0V", "--log", ".."], "--log: got '..', expected the name of a file"),
         (["--potential", "0V", "a.xyz", "b.xyz"], "b.xyz"),
         ([], "--potential: got none, expected one such as -0.5V"),
         (["--potential", "nan"], "potential: got 'nan'"),
@@ -53,8 +59,9 @@ def assert_refused(result: Result, message: str) -> None:
         (["--potential", "0V,"], "potential: got ''"),
         (["--potential", "0V:1V,2V"], "expected one form"),
         (["--potential", "0V", "--reference", "nhe"], "reference: got 'nhe'"),
-        (["--potential", "0V", "--reference", "rhe"], "pH: got no pH"),
-        (["--potential", "0V", "--ph", "7"], "pH: got pH=7.0 with reference SHE"),
+        (["--potential", "0V", "--she-absolute", "-1"], "error: --she-absolute: got -1.0 V"),
+        (["--potential", "0V", "--reference", "rhe"], "error: --ph: got no pH"),
+        (["--potential", "0V", "--ph", "7"], "error: --ph: got pH=7.0 with reference SHE"),
         (["--potential", "0V", "--timestep", "0"], "--timestep: got 0.0, expected more than 0"),
         (["--potential", "0V", "--traj", "a/b.traj"], "--traj: got 'a/b.traj'"),
         (["--potential", "0V", "--restart", "--overwrite"], "--restart: got --overwrite too"),
@@ -66,7 +73,7 @@ def assert_refused(result: Result, message: str) -> None:
         (["--potential", "0V", "--method", "nose"], "--method: got 'nose', expected one of bonnet"),
         (["--potential", "0V", "--thermostat", "nhc"], "--thermostat: got 'nhc', expected one of"),
         (["--potential", "0V", "--dtype", "half"], "--dtype: got 'half', expected one of float32"),
-        (["--potential", "0V", "--traj", "md.xtc"], "trajectory: got 'md.xtc'"),
+        (["--potential", "0V", "--traj", "md.xtc"], "error: --traj: got 'md.xtc'"),
         (["--potential", "0V,1V,0V"], "--potential: got 0V more than once"),
     ],
 )
@@ -82,6 +89,7 @@ def test_misuse_of_options(pe_md: Run, tmp_path: Path, arguments: list[str], mes
         (["--method", "newton", "--period", "100"], "got 'period' for newton"),
         (["--tau", "0.1"], "tau: got 0.1 fs"),
         (["--device", "tpu"], "device"),
+        (["--out", "/proc/none/run"], "--out: /proc/none/run cannot be made"),
         (["--domain", "vasp"], "domain"),
         (["--potential", "-1.5V"], "training range 3 to 6 V (absolute); --allow-extrapolation"),
         (["--potential", "1.4V", "--she-absolute", "4.8"], "training range 3 to 6 V (absolute)"),
@@ -137,7 +145,8 @@ def test_structures_that_cannot_be_read(pe_md: Run, model: Path, tmp_path: Path)
     assert_refused(pe_md("what", *options), "what cannot be read")
     write("two.xyz", [read(model / "interface.extxyz")] * 2)
     assert_refused(pe_md("two.xyz@:", *options), "two.xyz@: are 2 frames")
-    assert_refused(pe_md("two.xyz@5", *options), "two.xyz@5 cannot be read")
+    assert_refused(pe_md("two.xyz@5", *options), "two.xyz has no frame 5")
+    assert_refused(pe_md("two.xyz@foo", *options), "STRUCTURE: got the frame 'foo' of ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.cif", "two.xyz", "what"]
 
 
@@ -148,6 +157,36 @@ def test_a_model_without_an_interface_needs_a_structure(
     (tmp_path / "bare" / "interface.extxyz").unlink()
     result = pe_md("--model", "bare", "--potential", "-0.3V")
     assert_refused(result, "comes without interface.extxyz")
+
+
+def test_an_interface_that_cannot_be_read_is_named(pe_md: Run, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "junk")
+    (tmp_path / "junk" / "interface.extxyz").write_text("junk")
+    result = pe_md("--model", "junk", "--potential", "-0.3V")
+    assert_refused(result, "junk/interface.extxyz cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("momentum", "message"), [(np.nan, "momenta that are not finite"), (1e4, "step 0: temperature")]
+)
+def test_a_structure_that_cannot_start_leaves_no_frame_behind(
+    pe_md: Run,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    momentum: float,
+    message: str,
+) -> None:
+    atoms = read(model / "interface.extxyz")
+    atoms.set_momenta(np.full((len(atoms), 3), momentum), apply_constraint=False)
+    write("hot.traj", atoms)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    result = pe_md("hot.traj", "--model", model, "--potential", "-0.3V", "--out", "run")
+    assert_refused(result, message)
+    assert "frame in" not in result.stderr
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_altered_weights_are_refused(pe_md: Run, model: Path, tmp_path: Path) -> None:

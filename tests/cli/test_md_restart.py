@@ -257,6 +257,59 @@ def test_a_damaged_checkpoint_is_reported(pe_md: Run, options: list[object]) -> 
     assert result.stderr.count("\n") == 1
 
 
+def test_a_lost_checkpoint_is_not_taken_for_a_run_that_has_just_begun(
+    pe_md: Run, options: list[object]
+) -> None:
+    pe_md(*options, "--steps", 2, "--out", "run")
+    Path("run/checkpoint.safetensors").unlink()
+    summary = Path("run/summary.yaml")
+    # Complete; killed on the way; and killed when no row of the log was on the disk yet.
+    running = summary.read_text().replace("status: complete", "status: running")
+    running = running.replace("\nstep: 2\n", "\nstep: 0\n")
+    head = "".join(Path("run/md.csv").read_text().splitlines(keepends=True)[:2])
+    for text, log in ((summary.read_text(), None), (running, None), (running, head)):
+        summary.write_text(text)
+        if log is not None:
+            Path("run/md.csv").write_text(log)
+        before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+        result = pe_md("--restart", "--out", "run", "--steps", 4, status=2)
+        assert "--restart: run/checkpoint.safetensors is missing" in result.stderr
+        assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("step: 2", "step: six", "has 'six' as 'step', expected a whole number"),
+        ("model:\n", "models:\n", "has nothing as 'model'"),
+        ("  temp: 20.0", "  temp: hot", "options.temp: found 'hot', expected a number"),
+        ("  temp: 20.0", "  tempo: 20.0", "options: unknown key 'tempo'"),
+        ("  temp: 20.0", "  temp: -20.0", "options: --temp: got -20.0, expected more than 0"),
+    ],
+)
+def test_a_damaged_summary_is_reported(
+    pe_md: Run, options: list[object], old: str, new: str, words: str
+) -> None:
+    pe_md(*options, "--steps", 2, "--out", "run")
+    path = Path("run/summary.yaml")
+    assert path.read_text().count(f"\n{old}") == 1
+    path.write_text(path.read_text().replace(f"\n{old}", f"\n{new}"))
+    result = pe_md("--restart", "--out", "run", "--steps", 4, status=2)
+    assert result.stderr.startswith("error: --out: run/summary.yaml ")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    # A damaged run may be replaced.
+    pe_md(*options, "--steps", 2, "--out", "run", "--overwrite")
+
+
+def test_a_summary_that_was_cut_off_is_reported(pe_md: Run, options: list[object]) -> None:
+    pe_md(*options, "--steps", 2, "--out", "run")
+    path = Path("run/summary.yaml")
+    path.write_text(path.read_text().partition("\n  timestep")[0])
+    result = pe_md("--restart", "--out", "run", "--steps", 4, status=2)
+    assert "run/summary.yaml has nothing as 'model'" in result.stderr
+
+
 def test_one_process_at_a_time(pe_md: Run, options: list[object]) -> None:
     from voltase.cli.md_folder import locked
 

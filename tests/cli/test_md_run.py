@@ -1,5 +1,7 @@
 """What a run of ``pe-md`` leaves behind."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,22 @@ def test_the_summary_has_versions_hash_and_every_option(pe_md: Run, model: Path)
     assert found["performance"]["ns_per_day"] == pytest.approx(
         found["performance"]["steps_per_second"] * 0.5e-6 * 86400, rel=1e-2
     )
+
+
+def test_the_summary_has_the_limits_of_the_domain_and_only_files_that_exist(
+    pe_md: Run, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "narrow")
+    path = tmp_path / "narrow" / "model.json"
+    card = json.loads(path.read_text())
+    ranges = {"default": {"potential": [3.5, 5.0], "electrons_per_area": [-0.01, 0.01]}}
+    path.write_text(json.dumps(card | {"data": {"ranges": ranges}}))
+    pe_md("--model", "narrow", "--potential", "-0.3V", "--out", "run")
+    found = summary_of("run")
+    assert found["model"]["potential_range_V_absolute"] == [3.5, 5.0]
+    assert found["model"]["electrons_per_area_range_e_A2"] == [-0.01, 0.01]
+    # Figures are off in these tests.
+    assert found["files"] == ["md.traj", "md.csv", "checkpoint.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -183,8 +201,10 @@ def test_leaving_the_trained_range_stops_the_run_until_it_is_allowed(
     shutil.copytree(model, "narrow")
     path = Path("narrow/model.json")
     card = json.loads(path.read_text())
-    # The run starts inside, at about 2e-4 e/A^2, and is driven out.
-    path.write_text(json.dumps(card | {"electrons_per_area_range": [-0.02, 4e-4]}))
+    # The run starts inside and is driven out.
+    pe_md("--model", "narrow", "--out", "probe", "--potential", "-0.3V", "--steps", 1)
+    density = -read_log(Path("probe/md.csv"))["sigma_uC_cm2"][0] / 1602.176634  # e/A^2
+    path.write_text(json.dumps(card | {"electrons_per_area_range": [-0.02, density + 3e-4]}))
     options = ("--model", "narrow", "--out", "run", "--potential", "-0.3V@0,-1V@3")
     options += ("--method", "newton")
     result = pe_md(*options, status=3)

@@ -53,6 +53,7 @@ def test_yaml_means_what_it_says(tmp_path: Path) -> None:
         ("model: false", "config.model: found False, expected text"),
         ("steps: 1\nsteps: 2", "'steps' twice"),
         ("traj-every: 1\ntraj_every: 2", "both spellings"),
+        ("out: ''", "config.out: found an empty text"),
         ("- a", "a list, expected keys with values"),
         ("{", "line 1"),
     ],
@@ -73,6 +74,9 @@ def test_a_file_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, messa
         ({"seed": -1}, "--seed: got -1, expected 0 or more"),
         ({"traj": "demo/md.traj"}, "--traj: got 'demo/md.traj', expected the name of a file"),
         ({"log": "summary.yaml"}, "--log: got 'summary.yaml'"),
+        ({"log": "series.csv"}, "--log: got 'series.csv'"),
+        ({"log": "a\nb.csv"}, r"--log: got 'a\\nb.csv', expected the name of a file"),
+        ({"model": ""}, "--model: got an empty text"),
         ({"log": "md.traj"}, "--log: got 'md.traj', expected another name"),
     ],
 )

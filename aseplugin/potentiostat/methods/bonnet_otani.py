@@ -7,6 +7,7 @@ import numpy as np
 from ase.units import fs
 
 from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.potentiostat.arguments import check_real
 from voltase.aseplugin.potentiostat.methods.base import CanonicalPotentiostat, RunContext
 from voltase.aseplugin.potentiostat.thermostats import Bath, NoThermostat, make_thermostat
 
@@ -43,6 +44,8 @@ class BonnetOtani(CanonicalPotentiostat):
         tau: float | None = None,
     ) -> None:
         super().__init__(context)
+        check_real(period=period, optional=False)
+        check_real(tau=tau)
         if not _MIN_STEPS_PER_PERIOD * context.timestep <= period < math.inf:
             raise InputError(
                 f"period: got {period / fs:.4g} fs, expected {_MIN_STEPS_PER_PERIOD} time steps "

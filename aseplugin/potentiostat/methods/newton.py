@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.potentiostat.arguments import check_real
 from voltase.aseplugin.potentiostat.methods.base import CanonicalPotentiostat, RunContext
 
 # Largest change of n by one correction, as the change of potential it should cause.
@@ -31,6 +32,7 @@ class PredictorNewton(CanonicalPotentiostat):
 
     def __init__(self, context: RunContext, tolerance: float = 0.01) -> None:
         super().__init__(context)
+        check_real(tolerance=tolerance, optional=False)
         if not 0 < tolerance < math.inf:
             raise InputError(f"tolerance: got {tolerance} V, expected more than 0")
         self.tolerance = tolerance

@@ -7,6 +7,7 @@ from ase.units import fs
 
 from voltase.aseplugin.electrochemistry import thermal_energy
 from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.potentiostat.arguments import check_real
 from voltase.aseplugin.potentiostat.methods.base import CanonicalPotentiostat, RunContext
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Thermopotentiostat(CanonicalPotentiostat):
 
     def __init__(self, context: RunContext, tau: float = 100 * fs) -> None:
         super().__init__(context)
+        check_real(tau=tau, optional=False)
         if context.temperature_K is None:
             raise InputError("temperature_K: got none, expected K for the thermopotentiostat")
         if not context.timestep <= tau < math.inf:

@@ -121,5 +121,18 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         read_checkpoint(path)
     header = json.dumps({"format": FORMAT, "version": 99, "state": {}})
     save_file({"a": np.zeros(1)}, path, {"voltase": header})
-    with pytest.raises(CheckpointError, match="got version 99, expected 1"):
+    with pytest.raises(CheckpointError, match="got version 99, expected 2"):
         read_checkpoint(path)
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    write_checkpoint(path, {"step": 1, "heat": 0.125, "positions": np.ones((2, 3))})
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(CheckpointError, match=r"^/.*run\.ckpt: "):
+                read_checkpoint(path)

@@ -1,6 +1,7 @@
 """The dynamics' arguments, observers, constraints and annotations."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,10 +192,43 @@ def test_momenta_of_fixed_atoms_are_dropped(make_dynamics: Factory, make_atoms: 
 
 
 def test_changes_between_runs_are_refused(make_dynamics: Factory) -> None:
-    dynamics = make_dynamics("newton")
+    def change(what: str, atoms: Atoms) -> None:
+        if what == "constraints":
+            atoms.set_constraint(FixAtoms([0]))
+        elif what == "calculator":
+            atoms.calc = CapacitorOscillators(atoms.positions)
+        elif what == "masses":
+            atoms.set_masses([1.0] * len(atoms))
+        elif what == "momenta":
+            atoms.set_momenta(2 * atoms.get_momenta())
+        elif what == "atoms":
+            del atoms[0]
+        else:
+            getattr(atoms, what)[-1] += 1
+
+    expected = {"atoms": "numbers"}
+    for what in (
+        *("positions", "momenta", "masses", "cell", "pbc", "numbers", "atoms"),
+        *("constraints", "calculator"),
+    ):
+        for steps in (0, 2):
+            dynamics = make_dynamics("newton")
+            if steps > 0:
+                dynamics.run(steps)
+            if what == "pbc":
+                dynamics.atoms.pbc = ~dynamics.atoms.pbc
+            else:
+                change(what, dynamics.atoms)
+            name = expected.get(what, what)
+            with pytest.raises(InputError, match=rf"^atoms: got other {name}, expected the {name}"):
+                dynamics.run(1)
+
+
+def test_moved_fixed_atom_is_refused(make_dynamics: Factory) -> None:
+    dynamics = make_dynamics("newton", model={"fixed": (0,)})
     dynamics.run(2)
     dynamics.atoms.positions[0, 0] += 0.1
-    with pytest.raises(InputError, match=r"^atoms: got other positions or momenta"):
+    with pytest.raises(InputError, match=r"^atoms: got other positions"):
         dynamics.run(1)
 
 
@@ -263,6 +297,22 @@ def test_incomplete_results(make_dynamics: Factory, make_atoms: Any) -> None:
         ),
         ({"thermostat": "nve", "tau": 1.0}, r"^tau: got .* with nve"),
         ({"n_bounds": (1, -1)}, r"^n_bounds: got \(1, -1\), expected the lower bound first"),
+        ({"thermostat": "svr", "tau": "a"}, r"^tau: got 'a', expected a number"),
+        ({"thermostat": "svr", "tau": -1.0}, r"^tau: got -1"),
+        ({"area": "a"}, r"^area: got 'a', expected a number"),
+        ({"capacitance": "a"}, r"^capacitance: got 'a'"),
+        ({"excess_electrons": "a"}, r"^excess_electrons: got 'a'"),
+        ({"max_temperature_K": "a"}, r"^max_temperature_K: got 'a'"),
+        ({"max_displacement": None}, r"^max_displacement: got None, expected a number"),
+        ({"method_options": {"tolerance": "a"}}, r"^tolerance: got 'a'"),
+        ({"method": "bonnet-otani", "method_options": {"period": "a"}}, r"^period: got 'a'"),
+        ({"method": "bonnet-otani", "method_options": {"tau": "a"}}, r"^tau: got 'a'"),
+        ({"method": "thermopotentiostat", "method_options": {"tau": "a"}}, r"^tau: got 'a'"),
+        (
+            {"trajectory": "z.traj", "logfile": "z.traj"},
+            r"^logfile: got 'z\.traj', expected an",
+        ),
+        ({"logfile": "z", "checkpoint": "./z"}, r"^checkpoint: got 'z', .* file than logfile"),
         ({"n_bounds": 3}, r"^n_bounds: got 3, expected \(lowest, highest\)"),
     ],
 )
@@ -296,3 +346,27 @@ def test_more_unusable_arguments(make_dynamics: Factory, make_atoms: Any) -> Non
     atoms.set_momenta(np.zeros((5, 3)))
     with pytest.raises(InputError, match=r"^momenta: got all zero"):
         make_dynamics("newton", "svr", atoms=atoms, potential=0.16, excess_electrons=0.0).run(1)
+
+
+@pytest.mark.parametrize("timestep", ["a", None, True])
+def test_time_step_of_another_type(make_atoms: Callable[..., Atoms], timestep: Any) -> None:
+    with pytest.raises(InputError, match=r"^timestep: got .*, expected a number"):
+        ConstantPotentialMD(make_atoms(), 0.0, timestep=timestep, thermostat="nve")
+
+
+@pytest.mark.parametrize(
+    ("rng", "found"), [(3, "3"), (np.random.RandomState(0), "RandomState"), (np.random, "module")]
+)
+def test_other_random_generators(make_atoms: Callable[..., Atoms], rng: Any, found: str) -> None:
+    with pytest.raises(InputError, match=rf"^rng: got {found}, expected a numpy\.random\.Gen"):
+        ConstantPotentialMD(make_atoms(), 0.0, timestep=0.5 * fs, temperature_K=300, rng=rng)
+
+
+def test_checkpoint_over_an_output(make_dynamics: Factory, tmp_path: Path) -> None:
+    log = tmp_path / "md.csv"
+    dynamics = make_dynamics("newton", logfile=log)
+    dynamics.run(1)
+    before = log.read_bytes()
+    with pytest.raises(InputError, match=r"^path: got .*md\.csv', expected another file than logf"):
+        dynamics.save_checkpoint(log)
+    assert log.read_bytes() == before

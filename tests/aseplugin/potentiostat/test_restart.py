@@ -1,6 +1,7 @@
 """A restarted run is the uninterrupted one, to the last bit of every file."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -300,3 +301,70 @@ def test_missing_and_unknown_outputs(make_dynamics: Factory, tmp_path: Path) -> 
     paths["logfile"].unlink()
     with pytest.raises(CheckpointError, match=r"md\.csv: not found"):
         ConstantPotentialMD.from_checkpoint(paths["checkpoint"], calculator(""))
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def junk_start(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(b"x" * 500 + content[500:])
+
+
+def junk_first_frame(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:56] + b"x" * 2500 + content[2556:])
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:700])
+
+
+@pytest.mark.parametrize("suffix", [".traj", ".xyz"])
+@pytest.mark.parametrize("damage", [lose, junk_start, junk_first_frame, shorten])
+@pytest.mark.parametrize("which", ["logfile", "trajectory"])
+def test_refused_restart_changes_nothing(
+    make_dynamics: Factory,
+    tmp_path: Path,
+    suffix: str,
+    damage: Callable[[Path], None],
+    which: str,
+) -> None:
+    paths = outputs(tmp_path)
+    paths["trajectory"] = tmp_path / f"md{suffix}"
+    dynamics = make_dynamics("newton", **paths)
+    dynamics.run(12)
+    dynamics.checkpoint = None
+    dynamics.run(5)
+    dynamics.close()
+    if damage is junk_first_frame and paths[which].suffix != ".traj":
+        pytest.skip("a table of offsets is in .traj files only")
+    damage(paths[which])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(CheckpointError, match=rf"^/.*{re.escape(paths[which].name)}: "):
+        ConstantPotentialMD.from_checkpoint(paths["checkpoint"], calculator(""))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_new_output_without_a_folder(make_dynamics: Factory, tmp_path: Path) -> None:
+    paths = outputs(tmp_path)
+    dynamics = make_dynamics("newton", logfile=paths["logfile"], checkpoint=paths["checkpoint"])
+    dynamics.run(2)
+    dynamics.checkpoint = None
+    dynamics.run(2)
+    dynamics.close()
+    before = paths["logfile"].read_bytes()
+    path, new = paths["checkpoint"], tmp_path / "none" / "md.traj"
+    with pytest.raises(InputError, match=r"^trajectory: got .*, expected it in a folder that exis"):
+        ConstantPotentialMD.from_checkpoint(path, calculator(""), trajectory=new)
+    assert paths["logfile"].read_bytes() == before
+
+
+def test_output_over_the_checkpoint(make_dynamics: Factory, tmp_path: Path) -> None:
+    path = tmp_path / "run.traj"
+    make_dynamics("newton").save_checkpoint(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"^trajectory: got .*, expected another file than path"):
+        ConstantPotentialMD.from_checkpoint(path, calculator(""), trajectory=path)
+    assert path.read_bytes() == before

@@ -122,6 +122,14 @@ def broken(change: str) -> Atoms:
         atoms.arrays["field_scalar"] = np.array([-4.0, -4.0, -4.1])
     elif change == "nan position":
         atoms.positions[0, 0] = np.nan
+    elif change == "nan potential":
+        atoms.info["electrode_potential"] = np.nan
+    elif change == "one place":
+        atoms.positions[1] = atoms.positions[0]
+    elif change == "across the cell":
+        atoms.positions[1] = atoms.positions[0] + (5.0 - 0.1, 0.0, 0.0)
+    elif change == "huge force":
+        atoms.arrays["REF_forces"][2, 0] = 1e30
     return atoms
 
 
@@ -135,6 +143,10 @@ def broken(change: str) -> Atoms:
         ("infinite", "expected a finite number"),
         ("two levels", "expected one Fermi level"),
         ("nan position", "positions"),
+        ("nan potential", "'electrode_potential' is nan, expected a finite number"),
+        ("one place", "atoms 0 and 1 are 0.000 A apart, expected 0.3 A or more"),
+        ("across the cell", "atoms 0 and 1 are 0.100 A apart"),
+        ("huge force", "'REF_forces' is 1e.30 eV/A on atom 2, expected at most"),
     ],
 )
 def test_unusable_labels_are_named(change: str, words: str) -> None:
@@ -153,6 +165,18 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="no frames"):
         read_frames(DataConfig())
+
+
+def test_a_key_that_was_named_and_that_no_frame_has_is_worth_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "frames.extxyz", water(E=-3.0, excess_electrons=0.1))
+    file = str(tmp_path / "frames.extxyz")
+    with caplog.at_level("WARNING", logger="voltase"):
+        read_frames(DataConfig(files=[file], energy_key="E"))
+        assert caplog.messages == []
+        read_frames(DataConfig(files=[file], energy_key="energie"))
+    assert caplog.messages == ["data.energy_key: found no frame with 'energie' among 1"]
 
 
 def test_domains() -> None:
@@ -187,6 +211,7 @@ def test_the_label_that_is_the_input_must_be_there() -> None:
         ({"snapshot_pattern": "("}, "snapshot_pattern"),
         ({"snapshot_pattern": "abc"}, "with a group"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed: found 9223372036854775808, expected 0 to"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], words: str) -> None:
