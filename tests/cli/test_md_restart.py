@@ -36,7 +36,8 @@ def die():
 def write(self, record):
     global reached
     _write(self, record)
-    reached = record.step >= step
+    # A rehearsal of step 0 has no log.
+    reached = self.logfile is not None and record.step >= step
     if reached and moment != "checkpoint":
         # The operating system has the row, the disk and the checkpoint do not.
         self.flush()
