@@ -115,5 +115,6 @@ def run_with_progress(
 def _require_dask() -> None:
     if importlib.util.find_spec("dask") is None:
         raise InputError(
-            "backend: found dask, which is not installed here, expected it or 'multiprocessing'"
+            "backend: found dask, which is not installed here; pip install dask, or take "
+            "'multiprocessing'"
         )

@@ -42,6 +42,17 @@ def test_backends_agree_and_report_progress(rng: np.random.Generator, backend: s
     assert other.results.blocks == plain.results.blocks
 
 
+def test_dask_gives_the_same(rng: np.random.Generator) -> None:
+    pytest.importorskip("dask")
+    u = load([film(rng, 6) for _ in range(60)])
+    plain = DensityProfile(u).run().results
+    seen: list[int] = []
+    other = DensityProfile(u)
+    run_with_progress(other, backend="dask", workers=2, progress=seen.append)
+    np.testing.assert_allclose(other.results.rho["O"], plain.rho["O"], rtol=1e-12)
+    assert seen == [60]
+
+
 def test_mdanalysis_runs_it_in_processes_too(rng: np.random.Generator) -> None:
     u = load([film(rng, 6) for _ in range(30)])
     plain = DensityProfile(u).run().results
