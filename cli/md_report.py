@@ -35,6 +35,11 @@ def run_report(status: str, settings: MDSettings, results: dict[str, Any], folde
     drift = results["conserved_drift_meV_atom_ps"]
     if drift is not None:
         rows.append(("conserved quantity", f"drifts by {drift:.2g} meV/atom/ps"))
+    molecules = results["molecules"]
+    if molecules is not None:
+        text = ", ".join(f"{n} {kind}" for kind, n in molecules["last"].items() if n)
+        whole = molecules["first"] == molecules["last"]
+        rows.append(("molecules", text if whole else f"{text} (they have changed)"))
     rows.append(("in " + str(folder), ", ".join([*results["files"], SUMMARY])))
     return "\n".join([head, *aligned(rows)])
 

@@ -214,6 +214,8 @@ class _Run:
         }
 
     def _finish(self, status: str, problem: str) -> Outcome:
+        from voltase.cli.md_molecules import compare_molecules
+
         log = read_log(self.folder / self.settings.log)
         results: dict[str, Any] = {
             **self.facts,
@@ -222,6 +224,7 @@ class _Run:
             "averages": None,
             "conserved_drift_meV_atom_ps": conserved_drift(log, len(self.dynamics.ions.free)),
             "performance": self.performance(),
+            "molecules": compare_molecules(self.folder / self.settings.traj, self.dynamics.atoms),
         }
         # Over a changing potential, a mean says nothing.
         if self.dynamics.schedule.kind == "constant":
