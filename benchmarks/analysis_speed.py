@@ -95,6 +95,9 @@ def ours(path: Path, frames: int) -> dict[str, float]:
 def mdanalysis(topology: Path, path: Path, frames: int) -> dict[str, float]:
     """MDAnalysis's own; its density is wrong in a hexagonal cell."""
     u = mda.Universe(str(topology), str(path))
+    u.add_TopologyAttr("charges", np.zeros(len(u.atoms)))  # LinearDensity insists
+    if not hasattr(u.atoms, "masses"):
+        u.add_TopologyAttr("masses", np.ones(len(u.atoms)))
     oxygen = u.select_atoms("name O")
     return {
         "density": rate(lambda: LinearDensity(u.atoms, binsize=0.1), frames),
