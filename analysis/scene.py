@@ -202,10 +202,3 @@ def bin_index(values: Array, width: float, count: int, start: float = 0.0) -> In
     """Bins (n,) of values; -1 and `count` for those that fall outside."""
     index = np.floor((values - start + EDGE) / width)
     return np.clip(index, -1, count).astype(np.int64)
-
-
-def histogram(values: Array, width: float, count: int, start: float = 0.0,
-              weights: Array | None = None) -> Array:  # fmt: skip
-    """Counts, or sums of weights, in bins (count,)."""
-    index = bin_index(values, width, count, start) + 1
-    return np.bincount(index, weights, minlength=count + 2)[1 : count + 1].astype(np.float64)

@@ -27,6 +27,7 @@ from vesin import NeighborList
 from voltase.aseplugin import PEMACE, ConstantPotentialMD
 from voltase.aseplugin.models.checkpoint import resolve_checkpoint
 from voltase.aseplugin.statistics import block_average
+from voltase.cli.md_molecules import count_molecules
 
 EQUILIBRATION = 0.1
 """Share of each run left out of the means."""
@@ -52,16 +53,6 @@ def run(folder: Path, potential: float, steps: int, args: argparse.Namespace) ->
             loginterval=4, checkpoint=checkpoint, checkpoint_interval=2000,
         )  # fmt: skip
     dynamics.run(steps - dynamics.nsteps)
-
-
-def whole_waters(atoms: Atoms) -> int:
-    """Oxygens with exactly two hydrogens, each hydrogen counted at its nearest oxygen."""
-    oxygen, hydrogen = (np.flatnonzero(atoms.numbers == z) for z in (8, 1))
-    owner = [int(np.argmin(atoms.get_distances(h, oxygen, mic=True))) for h in hydrogen]
-    near = [float(atoms.get_distance(h, oxygen[o], mic=True)) < 1.35
-            for h, o in zip(hydrogen, owner, strict=True)]  # fmt: skip
-    counts = np.bincount(np.array(owner)[near], minlength=len(oxygen))
-    return int((counts == 2).sum())
 
 
 def oxygen_histogram(frames: list[Atoms]) -> np.ndarray:
@@ -102,7 +93,7 @@ def report(folder: Path, potential: float) -> dict[str, Any]:
     spacing = float(kept["time_fs"][1] - kept["time_fs"][0])
     u, sigma = (block_average(kept[k], spacing) for k in ("U_V", "sigma_uC_cm2"))
     slope = np.polyfit(log["time_fs"] / 1000.0, log["conserved_eV"], 1)[0]
-    waters = [whole_waters(f) for f in frames[:: max(len(frames) // 50, 1)]]
+    waters = [count_molecules(f)["H2O"] for f in frames[:: max(len(frames) // 50, 1)]]
     span = np.ptp(atoms.positions[:, 2])
     return {
         "target_U_V": potential,

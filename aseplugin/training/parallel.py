@@ -13,11 +13,6 @@ from torch import Tensor
 from voltase.aseplugin.errors import InputError
 
 
-def launched_rank() -> int:
-    """Rank that the launcher gave this process; 0 without one."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def launched_world() -> int:
     """Number of processes that the launcher started; 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
