@@ -1,1 +1,1 @@
-"""Electronic-structure codes behind one protocol (planned)."""
+"""Electronic-structure codes behind one protocol."""
