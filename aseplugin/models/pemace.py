@@ -35,6 +35,7 @@ from voltase.aseplugin.models.graph import Graph
 
 Embedding = Literal["electrons", "potential"]
 Coupling = Literal["dipole", "scalar"]
+Readouts = Literal["own", "shared"]
 
 
 @dataclass
@@ -50,7 +51,12 @@ class PEMACEConfig:
     embedding, coupling : str
         See the module's docstring.
     domains : list of str
-        Training domains (reference codes), each with its own energy readout and capacitor.
+        Training domains (reference codes), each with its own capacitor.
+    readouts : str
+        ``"own"``: each domain reads its energy off the features alone. ``"shared"``: the domains
+        after the first add corrections linear in the features of all layers but the last to the
+        first one's readouts, so that what one of them has learned (of bonds that break, say)
+        serves the others.
     n_members : int
         Committee members (readouts on one backbone).
     atomic_energies : list of list of float
@@ -78,6 +84,7 @@ class PEMACEConfig:
     embedding: Embedding = "electrons"
     coupling: Coupling = "dipole"
     domains: list[str] = field(default_factory=lambda: ["default"])
+    readouts: Readouts = "own"
     n_members: int = 1
     atomic_energies: list[list[float]] | None = None
     capacitance: list[float] | None = None
@@ -88,7 +95,12 @@ class PEMACEConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def __post_init__(self) -> None:
-        for name, allowed in (("embedding", get_args(Embedding)), ("coupling", get_args(Coupling))):
+        for name, kind in (
+            ("embedding", Embedding),
+            ("coupling", Coupling),
+            ("readouts", Readouts),
+        ):
+            allowed = get_args(kind)
             found = getattr(self, name)
             if found not in allowed:
                 raise InputError(f"{name}: found {found!r}, expected one of {', '.join(allowed)}")
@@ -98,6 +110,11 @@ class PEMACEConfig:
                 raise InputError(f"{name}: found {found!r}, expected chemical symbols")
         if not self.domains or len(set(self.domains)) != len(self.domains):
             raise InputError(f"domains: found {self.domains!r}, expected names that differ")
+        if self.readouts == "shared" and len(self.domains) > 1 > self.backbone.num_interactions - 1:
+            raise InputError(
+                "readouts: found 'shared' with one interaction, expected backbone.num_interactions "
+                "of 2 or more"
+            )
         if self.n_members < 1:
             raise InputError(f"n_members: found {self.n_members}, expected one or more")
         for name in ("atomic_energies", "capacitance", "zero_charge_potential", "dipole_scale",
@@ -160,16 +177,19 @@ class PEMACEModel(nn.Module):
         channels = config.backbone.channels
         self.backbone = Backbone(config.backbone, config.symbols, config.coupling == "scalar")
         scalars = f"{channels}x0e"
-        n_out = n_domains * members
-        blocks: list[nn.Module] = [
-            LinearReadoutBlock(scalars, f"{n_out}x0e")
-            for _ in range(config.backbone.num_interactions - 1)
-        ]
+        own = config.readouts == "own"
+        n_out, n_hidden = members * (n_domains if own else 1), 16 * members * n_domains
+        n_linear = config.backbone.num_interactions - 1
+        blocks: list[nn.Module] = _linear_readouts(scalars, n_out, n_linear)
         blocks.append(
-            NonLinearReadoutBlock(scalars, f"{16 * n_out}x0e", nn.functional.silu, f"{n_out}x0e",
+            NonLinearReadoutBlock(scalars, f"{n_hidden}x0e", nn.functional.silu, f"{n_out}x0e",
                                   num_heads=1)
         )  # fmt: skip
         self.readouts = nn.ModuleList(blocks)
+        n_corrected = 0 if own else members * (n_domains - 1)
+        self.corrections = nn.ModuleList(
+            _linear_readouts(scalars, n_corrected, n_linear if n_corrected else 0)
+        )
         self.electrode = ElectrodeHead(
             channels,
             config.symbols,
@@ -275,10 +295,22 @@ class PEMACEModel(nn.Module):
         total = torch.stack(
             [readout(layer) for readout, layer in zip(self.readouts, features.scalars, strict=True)]
         ).sum(0)
+        total = total.view(graph.n_atoms, -1, members)
+        if self.corrections:
+            total = torch.cat([total, total + self._corrections(features)], dim=1)
         domain = graph.domain[graph.batch].view(-1, 1, 1).expand(-1, 1, members)
-        per_atom = total.view(graph.n_atoms, -1, members).gather(1, domain).squeeze(1)
+        per_atom = total.gather(1, domain).squeeze(1)
         zero = graph.positions.new_zeros((graph.n_graphs, members))
         return zero.index_add(0, graph.batch, per_atom.to(zero.dtype))
+
+    def _corrections(self, features: Features) -> Tensor:
+        """Energies of the atoms in the domains after the first, over those in the first (eV).
+
+        Shape (n_atoms, n_domains - 1, n_members).
+        """
+        layers = zip(self.corrections, features.scalars[:-1], strict=True)
+        total = torch.stack([readout(layer) for readout, layer in layers]).sum(0)
+        return total.view(total.shape[0], -1, self.config.n_members)
 
     def _scaled_input(self, graph: Graph, electrode: Tensor | None) -> Tensor:
         if electrode is None:
@@ -287,6 +319,10 @@ class PEMACEModel(nn.Module):
             return (electrode - POTENTIAL_CENTRE) / POTENTIAL_SCALE
         area = torch.zeros_like(electrode).index_add(0, graph.face_graph, graph.areas)
         return electrode / area / CHARGE_SCALE
+
+
+def _linear_readouts(scalars: str, n_out: int, count: int) -> list[nn.Module]:
+    return [LinearReadoutBlock(scalars, f"{n_out}x0e") for _ in range(count)]
 
 
 def share_charge(graph: Graph, coefficients: Tensor, electrons: Tensor,

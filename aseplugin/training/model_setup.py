@@ -82,7 +82,7 @@ def defaults_from(start: PEMACEConfig, given: dict[str, Any]) -> dict[str, Any]:
     What depends on the data (elements, domains and their first guesses) is left out, and so is the
     normalisation of the messages if the feature network differs.
     """
-    kept = ("electrode_symbols", "embedding", "coupling", "n_members", "bond_charges")
+    kept = ("electrode_symbols", "embedding", "coupling", "readouts", "n_members", "bond_charges")
     merged = {name: getattr(start, name) for name in kept}
     merged.update(given)
     backbone = {f.name: getattr(start.backbone, f.name) for f in fields(BackboneConfig)}
@@ -188,7 +188,9 @@ def take_weights(model: PEMACEModel, start: PEMACEModel) -> tuple[int, int]:
     if model.config.symbols != start.config.symbols:
         LOG.warning("init: elements are %s there and %s here: weights are taken by position",
                     ", ".join(start.config.symbols), ", ".join(model.config.symbols))  # fmt: skip
-    available = dict(start.named_parameters())
+    available: dict[str, torch.Tensor] = dict(start.named_parameters())
+    if (start.config.readouts, model.config.readouts) == ("own", "shared"):
+        available |= _as_shared(start)
     taken = total = 0
     left: list[str] = []
     with torch.no_grad():
@@ -206,6 +208,26 @@ def take_weights(model: PEMACEModel, start: PEMACEModel) -> tuple[int, int]:
     if not taken:
         raise InputError("init: found no weight that fits this model, expected some")
     return taken, total
+
+
+def _as_shared(start: PEMACEModel) -> dict[str, torch.Tensor]:
+    """Weights of a network with own readouts for one whose readouts are shared.
+
+    The first domain's energies stay as they are; of what sets the others apart, the part that is
+    linear in the first layers is kept.
+    """
+    shape = (-1, len(start.config.domains), start.config.n_members)
+    weights: dict[str, torch.Tensor] = {}
+    for name, parameter in start.readouts.named_parameters():
+        layer, _, part = name.partition(".")
+        if part == "linear_1.weight":
+            continue
+        by_domain = parameter.detach().view(shape)
+        weights[f"readouts.{name}"] = by_domain[:, 0].flatten()
+        if part == "linear.weight":
+            difference = by_domain[:, 1:] - by_domain[:, :1]
+            weights[f"corrections.{layer}.{part}"] = difference.flatten()
+    return weights
 
 
 def _symbols(frames: Sequence[Frame], start: PEMACEConfig | None) -> list[str]:

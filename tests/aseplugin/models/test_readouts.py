@@ -1,0 +1,91 @@
+"""Energies of several domains: readouts of their own, or shared ones with corrections."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.models.backbone import BackboneConfig
+from voltase.aseplugin.models.graph import Graph
+from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
+from voltase.aseplugin.structures import build_graph
+from voltase.aseplugin.testing import pt111_water
+from voltase.aseplugin.training.model_setup import take_weights
+
+BACKBONE = BackboneConfig(r_max=3.0, channels=4, max_ell=1, correlation=2, radial_mlp=(8,))
+OWN = PEMACEConfig(
+    symbols=["H", "O", "Pt"],
+    domains=["first", "second", "third"],
+    n_members=2,
+    backbone=BACKBONE,
+)
+
+
+def network(config: PEMACEConfig) -> PEMACEModel:
+    torch.manual_seed(3)
+    return PEMACEModel(config).double()
+
+
+def energies(model: PEMACEModel) -> torch.Tensor:
+    """Of one structure in every domain, (n_domains, n_members)."""
+
+    def graph(domain: int) -> Graph:
+        return replace(build_graph(pt111_water(), model.config), domain=torch.tensor([domain]))
+
+    with torch.no_grad():
+        return torch.cat([model.describe(graph(d)).energy for d in range(3)])
+
+
+@pytest.fixture(scope="module")
+def own() -> PEMACEModel:
+    return network(OWN)
+
+
+def test_own_readouts_know_nothing_of_each_other(own: PEMACEModel) -> None:
+    before = energies(own)
+    weight = own.readouts[0].linear.weight
+    columns = weight.detach().view(-1, 3, 2)
+    columns[:, 1] += 0.1
+    after = energies(own)
+    columns[:, 1] -= 0.1
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]], rtol=0, atol=0)
+    assert (after[1] - before[1]).abs().min() > 1e-6
+
+
+def test_shared_readouts_keep_the_first_domain_of_own_ones(own: PEMACEModel) -> None:
+    shared = network(replace(OWN, readouts="shared"))
+    taken, total = take_weights(shared, own)
+    assert taken == total
+    expected, found = energies(own), energies(shared)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-12, atol=0)
+    # The last layer tells the others apart no more: they differ from before.
+    assert (found[1:] - expected[1:]).abs().min() > 1e-6
+
+
+def test_corrections_hold_all_that_is_linear_in_the_first_layer(own: PEMACEModel) -> None:
+    same = network(OWN)
+    same.load_state_dict(own.state_dict())
+    last = same.readouts[1].linear_2.weight.detach().view(-1, 3, 2)
+    last[:, 1:] = last[:, :1]
+    shared = network(replace(OWN, readouts="shared"))
+    take_weights(shared, same)
+    torch.testing.assert_close(energies(shared), energies(same), rtol=1e-12, atol=0)
+
+
+def test_what_the_last_layer_learns_serves_all_domains(own: PEMACEModel) -> None:
+    shared = network(replace(OWN, readouts="shared"))
+    take_weights(shared, own)
+    before = energies(shared)
+    with torch.no_grad():
+        shared.readouts[1].linear_2.weight += 0.1
+    change = energies(shared) - before
+    assert change.abs().min() > 1e-6
+    torch.testing.assert_close(change, change[:1].expand_as(change))
+
+
+def test_the_forms_are_told_apart() -> None:
+    with pytest.raises(InputError, match="readouts: found 'other', expected one of own, shared"):
+        replace(OWN, readouts="other")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="num_interactions of 2 or more"):
+        replace(OWN, readouts="shared", backbone=replace(BACKBONE, num_interactions=1))
