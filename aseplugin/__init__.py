@@ -7,17 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voltase.aseplugin.building.interface import build_interface
     from voltase.aseplugin.calculators.pemace import PEMACE
     from voltase.aseplugin.models.checkpoint import read_interface
     from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
     from voltase.aseplugin.potentiostat.wrapper import ConstantPotential
 
-__all__ = ["PEMACE", "ConstantPotential", "ConstantPotentialMD", "read_interface"]
+__all__ = [
+    "PEMACE",
+    "ConstantPotential",
+    "ConstantPotentialMD",
+    "build_interface",
+    "read_interface",
+]
 
 _PUBLIC = {
     "PEMACE": "voltase.aseplugin.calculators.pemace",
     "ConstantPotential": "voltase.aseplugin.potentiostat.wrapper",
     "ConstantPotentialMD": "voltase.aseplugin.potentiostat.dynamics",
+    "build_interface": "voltase.aseplugin.building.interface",
     "read_interface": "voltase.aseplugin.models.checkpoint",
 }
 

@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("voltase", "ase", "e3nn", "mace-torch", "numpy", "scipy", "torch", "vesin")
+PACKAGES = ("voltase", "ase", "e3nn", "mace-torch", "numpy", "scipy", "spglib", "torch", "vesin")
 
 
 def installed_versions() -> dict[str, str]:

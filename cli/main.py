@@ -10,6 +10,7 @@ COMMANDS = {
     "pe-md": ("voltase.cli.md", "Run molecular dynamics at constant electrode potential."),
     "pe-train": ("voltase.cli.train", "Train a potential-dependent MACE force field."),
     "pe-analyze": ("voltase.cli.analyze", "Analyse the water in a trajectory."),
+    "pe-build": ("voltase.cli.build", "Build an interface from a crystal, a facet and water."),
 }
 
 
