@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,6 +64,39 @@ class Split:
     test: list[Sample]
 
 
+@dataclass(frozen=True)
+class EarlierSplit:
+    """What the training of a checkpoint held out; a training that starts from it holds out too.
+
+    Attributes
+    ----------
+    config_types : frozenset of str
+        Those that were trained on.
+    test, valid : frozenset of str
+        Snapshots.
+    """
+
+    config_types: frozenset[str]
+    test: frozenset[str]
+    valid: frozenset[str]
+
+    @classmethod
+    def of_card(cls, card: dict[str, Any]) -> EarlierSplit | None:
+        """From a checkpoint's card; None if that says nothing of a split."""
+        data = card.get("data", {})
+        split = data.get("split")
+        if split is None:
+            return None
+        held_out = (frozenset(split.get(f"{use}_snapshots", ())) for use in ("test", "valid"))
+        return cls(frozenset(data.get("frames", ())), *held_out)
+
+    def use_of(self, snapshot: str) -> str:
+        """Whether a snapshot is for "train", "valid" or "test"; "train" if it is new."""
+        if snapshot in self.test:
+            return "test"
+        return "valid" if snapshot in self.valid else "train"
+
+
 def group_samples(frames: Iterable[Frame], data: DataConfig, model: PEMACEConfig) -> list[Sample]:
     """Group the frames of one geometry and config type, dropping labels that repeat.
 
@@ -86,10 +120,13 @@ def group_samples(frames: Iterable[Frame], data: DataConfig, model: PEMACEConfig
             for members in groups.values()]  # fmt: skip
 
 
-def split_samples(samples: Sequence[Sample], config: DataConfig) -> Split:
+def split_samples(
+    samples: Sequence[Sample], config: DataConfig, earlier: EarlierSplit | None = None
+) -> Split:
     """Hold out whole snapshots, the same share of each config type.
 
-    A snapshot that occurs in several config types is held out of all of them.
+    A snapshot that occurs in several config types is held out of all of them. Config types of an
+    earlier split keep it.
 
     Raises
     ------
@@ -101,6 +138,9 @@ def split_samples(samples: Sequence[Sample], config: DataConfig) -> Split:
     for sample in samples:
         by_type[sample.config_type].append(sample.snapshot)
     assigned: dict[str, str] = {}
+    for kind in by_type:
+        if earlier is not None and kind in earlier.config_types:
+            assigned |= {name: earlier.use_of(name) for name in by_type[kind]}
     for kind in sorted(by_type, key=lambda k: (-len(by_type[k]), k)):
         names = sorted(set(by_type[kind]))
         rng.shuffle(names)

@@ -25,7 +25,7 @@ from voltase.aseplugin.models.checkpoint import (
 from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
 from voltase.aseplugin.training.card import check_free_entries, render_card
 from voltase.aseplugin.training.config import DataConfig, TrainingConfig
-from voltase.aseplugin.training.dataset import Sample, group_samples, split_samples
+from voltase.aseplugin.training.dataset import EarlierSplit, Sample, group_samples, split_samples
 from voltase.aseplugin.training.first_guesses import labelled_ranges
 from voltase.aseplugin.training.frames import check_electrode_states, read_frames
 from voltase.aseplugin.training.model_setup import (
@@ -68,7 +68,7 @@ class RunConfig:
     threads : int, optional
         Of torch; its own choice otherwise.
     init : str, optional
-        Checkpoint whose weights the training starts from.
+        Checkpoint whose weights the training starts from; what it held out is held out again.
     restart : bool
         Go on from the state in the folder, if there is one.
     """
@@ -140,7 +140,8 @@ class TrainingRun:
                                    None if start is None else start[0].config)  # fmt: skip
         check_free_entries(config.card, settings.domains)
         samples = group_samples(frames, config.data, settings)
-        self.split = split_samples(samples, config.data)
+        earlier = None if start is None else EarlierSplit.of_card(start[1])
+        self.split = split_samples(samples, config.data, earlier)
         stored = None if meta is None else meta.get("model")
         self.taken: tuple[int, int] | None = None
         self.errors: dict[str, dict[str, float]] = {}

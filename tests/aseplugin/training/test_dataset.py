@@ -1,6 +1,7 @@
 """Grouping by geometry and splitting by snapshot."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.models.backbone import BackboneConfig
 from voltase.aseplugin.models.pemace import PEMACEConfig
 from voltase.aseplugin.training.config import DataConfig
-from voltase.aseplugin.training.dataset import FEWEST_TEST, Sample, group_samples, split_samples
+from voltase.aseplugin.training.dataset import (
+    FEWEST_TEST,
+    EarlierSplit,
+    Sample,
+    group_samples,
+    split_samples,
+)
 from voltase.aseplugin.training.frames import label_frame, read_frames
 
 MODEL = PEMACEConfig(symbols=["O", "Pt"], backbone=BackboneConfig(r_max=3.0))
@@ -160,6 +167,30 @@ def test_few_snapshots_still_give_a_test_set(biased: list[Sample]) -> None:
     assert not split.valid
     whole = split_samples(field, DataConfig(test_fraction=0.0, valid_fraction=0.0))
     assert len(whole.train) == len(field)
+
+
+def test_what_an_earlier_training_held_out_stays_held_out(biased: list[Sample]) -> None:
+    first = [s for s in biased if s.config_type != "water"]
+    data = DataConfig(seed=1, test_fraction=0.2, valid_fraction=0.1)
+    before = split_samples(first, data)
+    names = {use: sorted({s.snapshot for s in getattr(before, use)}) for use in ("test", "valid")}
+    earlier = EarlierSplit.of_card(
+        {
+            "data": {
+                "frames": {"field": 30, "interface_pbc": 30},
+                "split": {f"{use}_snapshots": held for use, held in names.items()},
+            }
+        }
+    )
+    # Another seed, and more data.
+    after = split_samples(biased, replace(data, seed=2), earlier)
+    for use in ("train", "valid", "test"):
+        kept = [
+            s.snapshot for s in getattr(after, use) if s.config_type in ("field", "interface_pbc")
+        ]
+        assert sorted(kept) == sorted(s.snapshot for s in getattr(before, use))
+    assert len({s.snapshot for s in after.test if s.config_type == "water"}) == 6
+    assert EarlierSplit.of_card({"data": {"frames": {"field": 30}}}) is None
 
 
 def test_nothing_left_to_train_on_is_refused(biased: list[Sample]) -> None:
