@@ -40,8 +40,10 @@ class Capabilities:
     ----------
     potential_reference : str or None
         Where the potential is counted from: ``"vacuum"`` (a vacuum level on the wetted side),
-        ``"electrolyte"`` (the potential deep in an implicit solvent that screens the charge), or
-        None if the settings have no such level, so that no electrode potential can be given.
+        ``"electrolyte"`` (the potential deep in an implicit solvent that screens the charge),
+        ``"counter electrode"`` (an ideal metal plate across the vacuum that carries the
+        counter-charge; without charge and field its level is that of the vacuum), or None if the
+        settings have no such level, so that no electrode potential can be given.
     charged : bool
         Whether n other than 0 is possible.
     density : bool
@@ -50,7 +52,7 @@ class Capabilities:
         Names of the atomic charges among the results, such as ``"hirshfeld_charges"``.
     """
 
-    potential_reference: Literal["vacuum", "electrolyte"] | None
+    potential_reference: Literal["vacuum", "electrolyte", "counter electrode"] | None
     charged: bool = True
     density: bool = False
     charges: tuple[str, ...] = ()
@@ -109,7 +111,14 @@ class Engine(Calculator):
     code: ClassVar[str]
     """The code's name as its users write it."""
 
+    charge_hint: ClassVar[str] = ""
+    """Ends the message where the settings allow no charge: what would."""
+
     ensemble = CANONICAL
+
+    potential_tolerance = 5e-3
+    """What self-consistency lets through of a potential, V."""
+
     implemented_properties = [
         "energy",
         "free_energy",
@@ -161,7 +170,8 @@ class Engine(Calculator):
         if isinstance(value, bool) or not math.isfinite(value):
             raise InputError(f"excess_electrons: found {value}, expected a finite number")
         if value and not self.capabilities.charged:
-            raise EngineError(f"excess_electrons: found {value:g}, {self.code} takes 0 alone here")
+            raise EngineError(f"excess_electrons: found {value:g}, {self.code} takes 0 alone here"
+                              f"{self.charge_hint}")  # fmt: skip
         if value != getattr(self, "_excess_electrons", None):
             self._excess_electrons = float(value)
             self.reset()
