@@ -17,6 +17,7 @@ from voltase.aseplugin.models.backbone import BackboneConfig
 from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
 from voltase.aseplugin.training.config import DataConfig
 from voltase.aseplugin.training.dataset import Sample
+from voltase.aseplugin.training.domain_weights import weights_for
 from voltase.aseplugin.training.first_guesses import (
     fit_atomic_energies,
     fit_capacitors,
@@ -188,9 +189,7 @@ def take_weights(model: PEMACEModel, start: PEMACEModel) -> tuple[int, int]:
     if model.config.symbols != start.config.symbols:
         LOG.warning("init: elements are %s there and %s here: weights are taken by position",
                     ", ".join(start.config.symbols), ", ".join(model.config.symbols))  # fmt: skip
-    available: dict[str, torch.Tensor] = dict(start.named_parameters())
-    if (start.config.readouts, model.config.readouts) == ("own", "shared"):
-        available |= _as_shared(start)
+    available = weights_for(model, start)
     taken = total = 0
     left: list[str] = []
     with torch.no_grad():
@@ -208,26 +207,6 @@ def take_weights(model: PEMACEModel, start: PEMACEModel) -> tuple[int, int]:
     if not taken:
         raise InputError("init: found no weight that fits this model, expected some")
     return taken, total
-
-
-def _as_shared(start: PEMACEModel) -> dict[str, torch.Tensor]:
-    """Weights of a network with own readouts for one whose readouts are shared.
-
-    The first domain's energies stay as they are; of what sets the others apart, the part that is
-    linear in the first layers is kept.
-    """
-    shape = (-1, len(start.config.domains), start.config.n_members)
-    weights: dict[str, torch.Tensor] = {}
-    for name, parameter in start.readouts.named_parameters():
-        layer, _, part = name.partition(".")
-        if part == "linear_1.weight":
-            continue
-        by_domain = parameter.detach().view(shape)
-        weights[f"readouts.{name}"] = by_domain[:, 0].flatten()
-        if part == "linear.weight":
-            difference = by_domain[:, 1:] - by_domain[:, :1]
-            weights[f"corrections.{layer}.{part}"] = difference.flatten()
-    return weights
 
 
 def _symbols(frames: Sequence[Frame], start: PEMACEConfig | None) -> list[str]:

@@ -27,14 +27,21 @@ def network(config: PEMACEConfig) -> PEMACEModel:
     return PEMACEModel(config).double()
 
 
+def graph(model: PEMACEModel, domain: int) -> Graph:
+    return replace(build_graph(pt111_water(), model.config), domain=torch.tensor([domain]))
+
+
 def energies(model: PEMACEModel) -> torch.Tensor:
     """Of one structure in every domain, (n_domains, n_members)."""
-
-    def graph(domain: int) -> Graph:
-        return replace(build_graph(pt111_water(), model.config), domain=torch.tensor([domain]))
-
     with torch.no_grad():
-        return torch.cat([model.describe(graph(d)).energy for d in range(3)])
+        return torch.cat([model.describe(graph(model, d)).energy for d in range(3)])
+
+
+def faces(model: PEMACEModel, n_domains: int) -> torch.Tensor:
+    """Energy and electrode's polynomial in every domain, (n_domains, n_members, 6)."""
+    with torch.no_grad():
+        found = [model.describe(graph(model, d)) for d in range(n_domains)]
+    return torch.cat([torch.cat([f.energy.unsqueeze(2), f.coefficients], 2) for f in found])
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,23 @@ def test_what_the_last_layer_learns_serves_all_domains(own: PEMACEModel) -> None
     change = energies(shared) - before
     assert change.abs().min() > 1e-6
     torch.testing.assert_close(change, change[:1].expand_as(change))
+
+
+@pytest.mark.parametrize("readouts", ["own", "shared"])
+def test_a_new_domain_starts_as_the_first(own: PEMACEModel, readouts: str) -> None:
+    two = network(replace(OWN, domains=["first", "second"], readouts=readouts))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in two.electrode.parameters():
+            parameter += 0.01 * torch.rand_like(parameter)
+    three = network(replace(OWN, domains=["first", "new", "second"], readouts="shared"))
+    taken, total = take_weights(three, two)
+    assert taken == total
+    before, after = faces(two, 2), faces(three, 3)
+    torch.testing.assert_close(after[[0, 1]], before[[0, 0]], rtol=1e-10, atol=0)
+    # Without a correction in the last layer only the energy of the second may have changed.
+    torch.testing.assert_close(after[2, ..., 1:], before[1, ..., 1:], rtol=1e-10, atol=0)
+    if readouts == "shared":
+        torch.testing.assert_close(after[2], before[1], rtol=1e-10, atol=0)
 
 
 def test_the_forms_are_told_apart() -> None:
