@@ -25,23 +25,32 @@ class Accumulator:
     def __init__(self, chunks: int) -> None:
         self.chunks = chunks
         self.lengths = np.zeros(chunks, dtype=np.int64)
-        self._sums: dict[str, Array] = {}
+        # Only the chunks that have frames: of a process that works on a few, little has to travel.
+        self._sums: dict[str, dict[int, Array]] = {}
         self._kept: dict[str, list[tuple[int, Any]]] = {}
 
     def add(self, chunk: int, ordinal: int, summed: dict[str, Any], kept: dict[str, Any]) -> None:
         """Add one frame, the `ordinal`-th of those analysed."""
         self.lengths[chunk] += 1
         for name, value in summed.items():
-            array = np.asarray(value, dtype=np.float64)
-            if name not in self._sums:
-                self._sums[name] = np.zeros((self.chunks, *array.shape))
-            self._sums[name][chunk] += array
+            self._add(name, chunk, np.asarray(value, dtype=np.float64))
         for name, value in kept.items():
             self._kept.setdefault(name, []).append((ordinal, value))
 
+    def _add(self, name: str, chunk: int, values: Array) -> None:
+        by_chunk = self._sums.setdefault(name, {})
+        if chunk in by_chunk:
+            np.add(by_chunk[chunk], values, out=by_chunk[chunk])
+        else:
+            by_chunk[chunk] = values.copy()
+
     def sums(self, name: str) -> Array:
-        """Sums (n_chunks, ...)."""
-        return self._sums[name]
+        """Sums (n_chunks, ...), zero in chunks without frames."""
+        by_chunk = self._sums[name]
+        total = np.zeros((self.chunks, *next(iter(by_chunk.values())).shape))
+        for chunk, values in by_chunk.items():
+            total[chunk] = values
+        return total
 
     def series(self, name: str) -> list[Any]:
         """What was kept, in order of the frames."""
@@ -55,8 +64,9 @@ class Accumulator:
         merged = Accumulator(parts[0].chunks)
         for part in parts:
             merged.lengths += part.lengths
-            for name, value in part._sums.items():
-                merged._sums[name] = merged._sums.get(name, 0.0) + value
+            for name, by_chunk in part._sums.items():
+                for chunk, values in by_chunk.items():
+                    merged._add(name, chunk, values)
             for name, pairs in part._kept.items():
                 merged._kept.setdefault(name, []).extend(pairs)
         return merged

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import multiprocessing
+import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 from MDAnalysis.analysis.backends import BackendBase
@@ -34,14 +39,63 @@ _work: Callable[[Any], Any] | None = None
 
 
 def _install(work: Callable[[Any], Any]) -> None:
+    """Set up a process: it ends with Ctrl-C, without a word, and with the process it works for."""
     global _work
     _work = work
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _run_part(frames: Any) -> _Part:
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(job: Any) -> Any:
     assert _work is not None
-    done = _work(frames)
-    return _Part(done.frames, done.times, done.results)
+    return _work(job)
+
+
+def map_in_processes(
+    work: Callable[[Any], Any], jobs: Sequence[Any], workers: int
+) -> Iterator[Any]:
+    """Results of a function for each job, in their order, from several processes.
+
+    Where no other threads run, the processes are forks: what the function refers to need not be
+    sent to them.
+
+    Parameters
+    ----------
+    work : callable
+    jobs : sequence
+    workers : int
+        Processes.
+
+    Raises
+    ------
+    InputError
+        If a process is killed.
+    """
+    # A fork copies the locks of other threads as they are; without any it starts at once.
+    alone = threading.active_count() == 1
+    context = multiprocessing.get_context("fork" if alone else "spawn")
+    others, finished = set(multiprocessing.active_children()), False
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _install, (work,))
+    try:
+        yield from pool.map(_call, jobs)
+        finished = True
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"workers: one of {workers} processes was killed, expected all to finish; if memory "
+            "ran out, take fewer"
+        ) from error
+    finally:
+        if not finished:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 class ReportingProcesses(BackendBase):
@@ -54,15 +108,17 @@ class ReportingProcesses(BackendBase):
     def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
         """See `MDAnalysis.analysis.backends.BackendBase`."""
         results, done = [], 0
-        # A fork copies the locks of other threads as they are; without any it starts at once.
-        alone = threading.active_count() == 1
-        context = multiprocessing.get_context("fork" if alone else "spawn")
-        with context.Pool(self.n_workers, _install, (func,)) as pool:
-            for part, found in zip(computations, pool.imap(_run_part, computations), strict=True):
-                results.append(found)
-                done += len(part)
-                self.progress(done)
+        found = map_in_processes(functools.partial(_part, func), computations, self.n_workers)
+        for part, result in zip(computations, found, strict=True):
+            results.append(result)
+            done += len(part)
+            self.progress(done)
         return results
+
+
+def _part(work: Callable[[Any], Any], frames: Any) -> _Part:
+    done = work(frames)
+    return _Part(done.frames, done.times, done.results)
 
 
 def run_with_progress(
@@ -93,6 +149,8 @@ def run_with_progress(
     """
     if backend not in BACKENDS:
         raise InputError(f"backend: found '{backend}', expected one of {', '.join(BACKENDS)}")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers: found {workers}, expected 1 or more")
     count = workers or multiprocessing.cpu_count()
     total = len(analysis.chosen_frames(**frames))
     parts = max(min(total // FEWEST_IN_PART, PARTS_PER_WORKER * count), 1)

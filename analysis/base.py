@@ -169,8 +169,12 @@ class InterfaceAnalysis(AnalysisBase):
 
     def _single_frame(self) -> None:
         assert self.interface is not None
-        scene = Scene(self._ts, self.numbers, self.interface, self.selections)
-        self.add(scene)
+        try:
+            self.add(Scene(self._ts, self.numbers, self.interface, self.selections))
+        except InputError as error:
+            if "frame" in str(error):
+                raise
+            raise InputError(f"trajectory: frame {self._ts.frame}: {error}") from error
         if self.progress is not None:
             self.progress(self._frame_index + 1)
 

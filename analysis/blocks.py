@@ -69,12 +69,17 @@ def estimate_ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, lengths
     kept = lengths > 0
     if not kept.any():
         raise InputError("frames: found none, expected at least one")
-    a = np.asarray(numerator, dtype=np.float64)[kept]
-    b = np.broadcast_to(np.asarray(denominator, dtype=np.float64), np.shape(numerator))[kept]
+    a = np.asarray(numerator, dtype=np.float64)
+    b = np.broadcast_to(np.asarray(denominator, dtype=np.float64), a.shape)
+    if not kept.all():
+        a, b = a[kept], b[kept]
     total = b.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(total != 0.0, a.sum(axis=0) / total, np.nan)
-        residual = np.where(total != 0.0, (a - mean * b) / total, 0.0)
+        residual = mean * b  # maps are large: no more copies than this one
+        np.subtract(a, residual, out=residual)
+        residual /= total
+    residual[:, total == 0.0] = 0.0
     error, correlation, blocks = _block_error(residual, lengths[kept])
     error = np.where(total != 0.0, error, np.nan)
     return Estimate(np.asarray(mean), np.asarray(error), correlation, blocks)
@@ -120,6 +125,10 @@ def _scatter(residual: Array, length: int) -> Array:
     blocks = len(residual) // length
     # What does not fill a block is left out at the start, the least equilibrated end.
     kept = residual[len(residual) - blocks * length :]
-    sums = kept.reshape(blocks, length, *residual.shape[1:]).sum(axis=1)
+    sums = kept
+    if length > 1:
+        sums = kept.reshape(blocks, length, *residual.shape[1:]).sum(axis=1)
+    deviations = sums - sums.mean(axis=0)
+    variance = np.einsum("i...,i...->...", deviations, deviations) / (blocks - 1)
     scale = len(residual) / (blocks * length)
-    return np.asarray(np.sqrt(blocks * scale * sums.var(axis=0, ddof=1)))
+    return np.asarray(np.sqrt(blocks * scale * variance))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from voltase.analysis.base import InterfaceAnalysis
 from voltase.analysis.blocks import estimate_ratio
 from voltase.analysis.density import INSIDE, DensityProfile
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.orientation import WaterOrientation
 from voltase.analysis.rdf import SlabRDF, ideal_pairs
 from voltase.aseplugin.errors import InputError
@@ -276,7 +276,7 @@ class Comparison:
                 draw_band(ax, overlay.middles, overlay.mean[name], overlay.error[name], name)
             unit = " (1/Å$^3$)" if overlay.unit else ""
             ax.set(xlabel=labels[overlay.x], ylabel=quantity.removesuffix("_both") + unit)
-            ax.legend(frameon=False, fontsize="small")
+            draw_legend(ax, fontsize="small")
         both = [s for s in self.scores if s.quantity.endswith("_both") and np.isfinite(s.score)]
         y = np.arange(len(both))
         error = np.nan_to_num([s.error for s in both])
@@ -285,7 +285,7 @@ class Comparison:
         axes[-1].set_yticks(y, [f"{s.quantity.removesuffix('_both')}: {s.first}, {s.second}"
                                 for s in both], fontsize="small")  # fmt: skip
         axes[-1].set(xlabel="likeness (1 = same)")
-        axes[-1].legend(frameon=False, fontsize="small")
+        draw_legend(axes[-1], fontsize="small")
 
 
 def compare(analyses: Mapping[str, InterfaceAnalysis]) -> Comparison:

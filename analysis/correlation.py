@@ -13,7 +13,7 @@ import numpy.typing as npt
 from voltase.analysis.base import InterfaceAnalysis
 from voltase.analysis.density import FACE_NAMES
 from voltase.analysis.interface import UPPER
-from voltase.analysis.orientation import DEFAULT_LAYERS
+from voltase.analysis.orientation import DEFAULT_LAYERS, checked_layers
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
 
@@ -65,11 +65,10 @@ class TimedAnalysis(InterfaceAnalysis):
         super().__init__(source, **options)
         if dt is not None and not (np.isfinite(dt) and dt > 0.0):
             raise InputError(f"dt: found {dt:g}, expected a time between frames above 0 ps")
-        ends = np.asarray(layers, dtype=np.float64)
-        if ends.ndim != 1 or (np.diff(ends, prepend=0.0) <= 0.0).any() or len(ends) >= MOST_LAYERS:
-            raise InputError(f"layers: found {list(layers)}, expected ascending distances in A")
-        self.dt, self.ends = dt, ends
-        self.layers = len(ends) + 1
+        self.dt, self.ends = dt, checked_layers(layers, fewest=0)
+        self.layers = len(self.ends) + 1
+        if self.layers > MOST_LAYERS:
+            raise InputError(f"layers: found {len(self.ends)}, expected fewer than {MOST_LAYERS}")
 
     def check_scene(self, scene: Scene) -> None:
         """Refuse a trajectory without times or without a wet face.
@@ -156,7 +155,7 @@ class TimedAnalysis(InterfaceAnalysis):
         if mean <= 0.0 or np.abs(steps - mean).max() > UNEVEN * mean:
             raise InputError(
                 f"frames: found steps in time from {steps.min():g} to {steps.max():g} ps, "
-                "expected even ones"
+                "expected even ones above 0"
             )
         return mean
 
@@ -171,7 +170,7 @@ class TimedAnalysis(InterfaceAnalysis):
         frames = len(self.frames)
         if max_lag is None:
             return max(min(frames // 2, round(default / step)), 1)
-        lag = round(max_lag / step)
+        lag = round(max_lag / step) if np.isfinite(max_lag) else 0
         if not 1 <= lag < frames:
             raise InputError(f"max_lag: found {max_lag:g} ps, expected {step:g} to "
                              f"{(frames - 1) * step:g} ps")  # fmt: skip

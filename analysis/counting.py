@@ -62,27 +62,6 @@ def count_faces(
 
 
 @numba.njit(cache=True)
-def count_pairs(
-    first: Indices, second: Indices, distances: Array, row_first: Indices, row_second: Indices,
-    same: bool, n_rows: int, width: float, bins: int,
-) -> Array:  # fmt: skip
-    """Pairs by the row of their first atom and distance; like pairs count from both ends."""
-    counts = np.zeros((n_rows, bins))
-    for p in range(len(distances)):
-        k = int(np.floor((distances[p] + EDGE) / width))
-        if k >= bins:
-            continue
-        row = row_first[first[p]]
-        if row >= 0:
-            counts[row, k] += 1.0
-        if same:
-            row = row_second[second[p]]
-            if row >= 0:
-                counts[row, k] += 1.0
-    return counts
-
-
-@numba.njit(cache=True)
 def count_orientations(
     bonds: Array, distance: Array, face: Indices, width: float, bins: int, cosines: int,
     ends: Array, pointing: float,
@@ -158,14 +137,3 @@ def count_orientations(
 def _cosine_bin(cosine: float, bins: int) -> int:
     k = int(np.floor((cosine + 1.0 + EDGE) * 0.5 * bins))
     return min(max(k, 0), bins - 1)
-
-
-@numba.njit(cache=True)
-def nearest_first(first: Indices, distances: Array, count: int) -> Indices:
-    """For each of `count` first points the shortest pair it is in; -1 without one."""
-    best = np.full(count, -1)
-    for p in range(len(first)):
-        i = first[p]
-        if best[i] < 0 or distances[p] < distances[best[i]]:
-            best[i] = p
-    return best

@@ -11,6 +11,7 @@ from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import estimate_mean
 from voltase.analysis.counting import EDGE
 from voltase.analysis.density import FACE_NAMES
+from voltase.analysis.drawing import draw_legend
 from voltase.analysis.scene import Scene
 from voltase.analysis.sites import find_sites, nearest_site
 from voltase.aseplugin.errors import InputError
@@ -220,6 +221,6 @@ class SiteCoverage(InterfaceAnalysis):
             lines.plot(r.time, r.series["both"][adsorbate], lw=0.8, label=adsorbate)
         bars.set_xticks(range(len(self.names)), [name.replace("_", " ") for name in self.names])
         bars.set(ylabel="coverage (ML)")
-        bars.legend(frameon=False)
+        draw_legend(bars)
         lines.set(xlabel="time (ps)" if self.times_known else "frame", ylabel="coverage (ML)")
         lines.set_ylim(bottom=0.0)

@@ -11,7 +11,7 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import Estimate, estimate_ratio
 from voltase.analysis.counting import count_faces, count_rows
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.interface import LOWER, UPPER
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
@@ -142,11 +142,11 @@ class DensityProfile(InterfaceAnalysis):
         return {"profile": table, "profile_surface": surface}
 
     def draw(self, figure: Figure) -> None:
-        """Densities of the electrolyte's elements against the distance from the surface."""
+        """Densities of the electrolyte's elements against the distance from the surface, if any."""
         assert self.interface is not None
         r = self.results
         outside = np.unique(self.numbers[~self.interface.slab])
-        symbols = [chemical_symbols[k] for k in outside]
+        symbols = [chemical_symbols[k] for k in outside] or self.symbols
         faces = list(r.faces) or ["cell"]
         axes = figure.subplots(len(faces), 1, sharex=True, squeeze=False)[:, 0]
         for ax, face in zip(axes, faces, strict=True):
@@ -158,7 +158,7 @@ class DensityProfile(InterfaceAnalysis):
                 draw_band(ax, x, rho[symbol], error[symbol], symbol)
             ax.set(title=f"{face} face" if face in FACE_NAMES.values() else face,
                    ylabel="density (1/Å$^3$)")  # fmt: skip
-            ax.legend(frameon=False)
+            draw_legend(ax)
         axes[-1].set_xlabel("z (Å)" if faces == ["cell"] else "distance from the surface (Å)")
 
     def _mean(self, sums: Array) -> Estimate:

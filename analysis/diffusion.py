@@ -21,7 +21,7 @@ from voltase.analysis.correlation import (
     minimum_image,
     segment_ends,
 )
-from voltase.analysis.drawing import draw_band, with_error
+from voltase.analysis.drawing import draw_band, draw_legend, with_error
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
 
@@ -216,7 +216,7 @@ class InPlaneMSD(TimedAnalysis):
                       layer_title(ends) + text)  # fmt: skip
             draw_band(survival, r.time, r.survival["both"][k], r.survival_err["both"][k], "")
         displacement.set(ylabel="in-plane MSD (Å$^2$)")
-        displacement.legend(frameon=False, fontsize="small",
+        draw_legend(displacement, fontsize="small",
                             title=r"$D_\parallel$ ($10^{-9}$ m$^2$/s)")  # fmt: skip
         survival.set(xlabel="time (ps)", ylabel="share still in the layer", ylim=(0.0, 1.05))
 

@@ -13,7 +13,7 @@ from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import Estimate, estimate_series
 from voltase.analysis.counting import EDGE
 from voltase.analysis.density import FACE_NAMES
-from voltase.analysis.drawing import with_error
+from voltase.analysis.drawing import draw_legend, with_error
 from voltase.analysis.interface import UPPER
 from voltase.analysis.potential import fixed_charges, frame_charges
 from voltase.analysis.scene import Scene
@@ -276,7 +276,7 @@ class NetDipole(InterfaceAnalysis):
             label = f"{face}: {with_error(r.dipole[face], r.dipole_err[face])} e/Å"
             axes[0].axhline(r.dipole[face], color=line.get_color(), label=label)
         axes[0].set(ylabel="dipole (e/Å), outwards")
-        axes[0].legend(frameon=False, fontsize="small")
+        draw_legend(axes[0], fontsize="small")
         others = [("n", "excess electrons"), ("phi", "electrode potential (V, absolute)")]
         for ax, (name, label) in zip(axes[1:], [o for o in others if o[0] in r], strict=True):
             ax.plot(x, r[f"{name}_series"], lw=0.8)

@@ -19,6 +19,12 @@ def draw_band(ax: Axes, x: npt.NDArray[Any], mean: npt.NDArray[Any], error: npt.
         ax.fill_between(x, mean - error, mean + error, color=line.get_color(), alpha=0.3, lw=0)
 
 
+def draw_legend(ax: Axes, **options: Any) -> None:
+    """A legend without a frame, if anything has a label: a table may be empty."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, **options)
+
+
 def with_error(mean: float, error: float) -> str:
     """Such as ``12.3 ± 0.4``, rounded to the first digit of the error; without one, the mean."""
     if not (np.isfinite(error) and error > 0.0):

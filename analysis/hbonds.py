@@ -12,9 +12,9 @@ import numpy.typing as npt
 from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import estimate_mean, estimate_ratio
 from voltase.analysis.density import FACE_NAMES
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.neighbours import Pairs, find_pairs
-from voltase.analysis.orientation import DEFAULT_LAYERS
+from voltase.analysis.orientation import DEFAULT_LAYERS, checked_layers
 from voltase.analysis.scene import Scene, bin_index
 from voltase.aseplugin.errors import InputError
 
@@ -355,7 +355,7 @@ class HydrogenBonds(InterfaceAnalysis):
             draw_band(profile, r.distance, found[key], found[f"{key}_err"], key)
         profile.set(xlabel="distance (Å)", ylabel="bonds per molecule")
         profile.set_ylim(bottom=0.0)
-        profile.legend(frameon=False)
+        draw_legend(profile)
         shares, errors = r.distribution["both"], r.distribution_err["both"]
         highest = np.nan_to_num(shares).max(axis=0).ravel()
         ranked = np.argsort(-highest, kind="stable")[:SHOWN_KINDS]
@@ -369,21 +369,7 @@ class HydrogenBonds(InterfaceAnalysis):
         names = [kind_name(*divmod(k, ACCEPTED + 1)) for k in shown]
         bars.set_xticks(range(len(shown)), names)
         bars.set(ylabel="share of the molecules", xlabel="bonds donated (D) and accepted (A)")
-        bars.legend(frameon=False)
-
-
-def checked_layers(layers: Sequence[float]) -> Array:
-    """Outer ends of layers (n_layers,), A.
-
-    Raises
-    ------
-    InputError
-        If they do not ascend from above zero.
-    """
-    ends = np.asarray(layers, dtype=np.float64)
-    if ends.ndim != 1 or len(ends) == 0 or not (np.diff(ends, prepend=0.0) > 0.0).all():
-        raise InputError(f"layers: found {list(layers)}, expected ascending distances in A")
-    return ends
+        draw_legend(bars)
 
 
 def layer_of(distance: Array, ends: Array) -> Indices:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
@@ -86,19 +87,25 @@ class Interface:
         does not matter where the slab lies across the boundary or how far it has drifted.
         """
         height = height_of(cell)
-        return tuple(  # type: ignore[return-value]
-            circular_mean(positions[self.surface_layer(face), 2], height) for face in (LOWER, UPPER)
-        )
+        lower, upper = (positions[self.surface_layer(face), 2] for face in (LOWER, UPPER))
+        return circular_mean(lower, height), circular_mean(upper, height)
 
 
+@numba.njit(cache=True)
 def circular_mean(values: Array, period: float) -> float:
     """Mean of values in one period that lie close together, in [0, period)."""
-    angles = 2.0 * np.pi / period * values
-    first = np.arctan2(np.sin(angles).sum(), np.cos(angles).sum()) * period / (2.0 * np.pi)
+    sines = cosines = 0.0
+    for value in values:
+        angle = 2.0 * np.pi / period * value
+        sines += np.sin(angle)
+        cosines += np.cos(angle)
+    first = np.arctan2(sines, cosines) * period / (2.0 * np.pi)
     # The exact mean, now that it is known where to cut.
-    offsets = values - first
-    offsets -= period * np.rint(offsets / period)
-    return float((first + offsets.mean()) % period)
+    offsets = 0.0
+    for value in values:
+        offset = value - first
+        offsets += offset - period * np.rint(offset / period)
+    return (first + offsets / len(values)) % period
 
 
 def find_interface(

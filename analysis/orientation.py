@@ -12,7 +12,7 @@ from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import estimate_ratio
 from voltase.analysis.counting import count_orientations
 from voltase.analysis.density import FACE_NAMES
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.interface import UPPER
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
@@ -86,10 +86,8 @@ class WaterOrientation(InterfaceAnalysis):
             raise InputError(f"cosines: found {cosines}, expected 2 or more bins")
         if not 0.0 < pointing < 1.0:
             raise InputError(f"pointing: found {pointing:g}, expected a cosine from 0 to 1")
-        ends = np.asarray(layers, dtype=np.float64)
-        if ends.ndim != 1 or len(ends) == 0 or (np.diff(ends, prepend=0.0) <= 0.0).any():
-            raise InputError(f"layers: found {list(layers)}, expected ascending distances in A")
-        self.width, self.cosines, self.pointing, self.ends = width, cosines, pointing, ends
+        self.width, self.cosines, self.pointing = width, cosines, pointing
+        self.ends = checked_layers(layers)
 
     def prepare(self, scene: Scene) -> None:
         """Bins up to the middle of the film, or over all of it if one face alone is wet."""
@@ -210,7 +208,7 @@ class WaterOrientation(InterfaceAnalysis):
             draw_band(bonds, r.cosine, r.bond_angles["both"][k], r.bond_angles_err["both"][k],
                       f"{low:g} to {high:g} Å")  # fmt: skip
         bonds.set(xlabel=r"$\cos$(O-H, normal)", ylabel="probability density")
-        bonds.legend(frameon=False, fontsize="small")
+        draw_legend(bonds, fontsize="small")
         base = np.zeros(len(r.layers))
         for kind in POPULATIONS:
             share = np.nan_to_num(r.populations["both"][kind])
@@ -218,4 +216,19 @@ class WaterOrientation(InterfaceAnalysis):
                        label=kind.replace("_", " "))  # fmt: skip
             base += share
         shares.set(ylabel="share of the molecules")
-        shares.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        draw_legend(shares, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def checked_layers(layers: Sequence[float], fewest: int = 1) -> Array:
+    """Outer ends of layers (n_layers,), A.
+
+    Raises
+    ------
+    InputError
+        If they are too few, or do not ascend from above zero.
+    """
+    ends = np.asarray(layers, dtype=np.float64)
+    ascending = ends.ndim == 1 and bool((np.diff(ends, prepend=0.0) > 0.0).all())
+    if not ascending or len(ends) < fewest or not np.isfinite(ends).all():
+        raise InputError(f"layers: found {list(layers)}, expected ascending distances in A")
+    return ends

@@ -15,7 +15,7 @@ from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import estimate_mean
 from voltase.analysis.counting import EDGE
 from voltase.analysis.density import FACE_NAMES
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.grid_density import integrate_poisson, macroscopic_average
 from voltase.analysis.interface import LOWER, UPPER
 from voltase.analysis.scene import Scene
@@ -307,14 +307,14 @@ class ChargeProfile(InterfaceAnalysis):
         draw_band(potential, r.edges, r.potential, r.potential_err, "planar average")
         if self.windows is not None:
             draw_band(potential, r.edges, r.macroscopic, r.macroscopic_err, "macroscopic average")
-            potential.legend(frameon=False)
+            draw_legend(potential)
         potential.set(xlabel="z (Å)", ylabel="potential (V)")
         for face in r.faces if len(r.faces) > 2 else ["both"]:
             label = f"{face}, drop {r.drop[face]:.2f} V"
             draw_band(surface, r.distance, r.faces[face], r.faces_err[face], label)
         surface.axvspan(*r.liquid, color="0.92", zorder=0)
         surface.set(xlabel="distance from the surface (Å)", ylabel="potential (V)")
-        surface.legend(frameon=False)
+        draw_legend(surface)
 
 
 def _mean(values: Array) -> Array:

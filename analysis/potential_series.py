@@ -12,6 +12,7 @@ from voltase.analysis.blocks import Estimate, estimate_mean, estimate_ratio
 from voltase.analysis.compare import histograms_of
 from voltase.analysis.density import DensityProfile
 from voltase.analysis.dipole import NetDipole
+from voltase.analysis.drawing import draw_legend
 from voltase.analysis.orientation import DEFAULT_LAYERS, POPULATIONS, WaterOrientation
 from voltase.analysis.together import Together
 from voltase.aseplugin.electrochemistry import Reference
@@ -160,7 +161,7 @@ class PotentialSeries:
                             capsize=2, label=shown)  # fmt: skip
             ax.set(ylabel=label)
             if len(names) > 1:
-                ax.legend(frameon=False, fontsize="small")
+                draw_legend(ax, fontsize="small")
         axes[-1].set_xlabel(f"U ({self.reference.label})")
 
 

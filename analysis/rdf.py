@@ -11,10 +11,10 @@ from ase.data import atomic_numbers
 
 from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import estimate_ratio
-from voltase.analysis.counting import EDGE, count_pairs, count_rows
+from voltase.analysis.counting import EDGE, count_rows
 from voltase.analysis.density import FACE_NAMES
-from voltase.analysis.drawing import draw_band
-from voltase.analysis.neighbours import largest_cutoff
+from voltase.analysis.drawing import draw_band, draw_legend
+from voltase.analysis.neighbours import count_distances, largest_cutoff
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
 
@@ -78,6 +78,8 @@ class SlabRDF(InterfaceAnalysis):
         self.pairs = [self._parse(pair) for pair in pairs]
         if not self.pairs:
             raise InputError("pairs: found none, expected for instance O-O")
+        if len(set(self.pairs)) < len(self.pairs):
+            raise InputError(f"pairs: found {', '.join(pairs)}, expected each once")
         if not 1e-3 <= width <= 1.0:
             raise InputError(f"width: found {width:g} A, expected 0.001 to 1 A")
         self.r_max, self.width, self.region = r_max, width, region
@@ -98,8 +100,8 @@ class SlabRDF(InterfaceAnalysis):
             self.r_max = min(LONGEST_DEFAULT, np.floor(limit / self.width) * self.width)
         elif not self.width <= self.r_max <= limit:
             raise InputError(
-                f"r_max: found {self.r_max:g} A, expected at most half the cell's smallest width, "
-                f"{limit:.4g} A"
+                f"r_max: found {self.r_max:g} A, expected {self.width:g} A or more and at most "
+                f"half the cell's smallest width, {limit:.4g} A"
             )
         self.bins = int(np.floor(self.r_max / self.width + 1e-9))
         self.heights = max(round(scene.height / HEIGHT_WIDTH), 2)
@@ -112,7 +114,7 @@ class SlabRDF(InterfaceAnalysis):
         for first, second in self.pairs:
             name = f"{first}-{second}"
             a, b = scene.of_element(first), scene.of_element(second)
-            summed[name] = self._count(scene, first, second, group_of[a], group_of[b])
+            summed[name] = self._count(scene, first, second, group_of[a])
             width = scene.height / self.heights
             profile = count_rows(scene.above[a], group_of[a], self.groups, width, self.heights,
                                  0.0, True)  # fmt: skip
@@ -136,12 +138,11 @@ class SlabRDF(InterfaceAnalysis):
             group[(far + EDGE < self.region[0]) | (far + EDGE >= self.region[1])] = -1
         return group
 
-    def _count(self, scene: Scene, first: str, second: str, of_a: npt.NDArray[np.int64],
-               of_b: npt.NDArray[np.int64]) -> Array:  # fmt: skip
+    def _count(self, scene: Scene, first: str, second: str, of_a: npt.NDArray[np.int64]) -> Array:
         """Pairs by the face of their first atom and by distance (n_groups, n_bins)."""
-        pairs = scene.pairs(first, second, self.bins * self.width)
-        return count_pairs(pairs.first, pairs.second, pairs.distances, of_a, of_b,
-                           first == second, self.groups, self.width, self.bins)  # fmt: skip
+        a = scene.positions[scene.of_element(first)]
+        b = None if first == second else scene.positions[scene.of_element(second)]
+        return count_distances(scene.cell, a, b, of_a, self.groups, self.width, self.bins)
 
     def conclude(self) -> None:
         """Distribution functions and coordination numbers."""
@@ -157,6 +158,8 @@ class SlabRDF(InterfaceAnalysis):
             counts = self.sums(name)
             a = self.sums(f"first {name}").sum(axis=0) / frames.sum()
             b = self.sums(f"second {name}").sum(axis=0) / frames.sum()
+            if a.sum() == 0.0:
+                raise InputError(f"region: found no {first} in it in any frame, expected some")
             bulk = self.sums(f"ordinary {name}").sum(axis=0) / frames.sum()
             # Of n like atoms each has n - 1 others.
             others = 1.0 - 1.0 / len(self._atoms(first)) if first == second else 1.0
@@ -209,7 +212,7 @@ class SlabRDF(InterfaceAnalysis):
             if beyond.size and beyond.max() > 0.0:
                 row[0].set_ylim(0.0, 1.6 * beyond.max())
             row[0].set(ylabel=f"g({pair})")
-            row[0].legend(frameon=False)
+            draw_legend(row[0])
             draw_band(row[1], r.r, r.coordination[pair]["both"],
                       r.coordination_err[pair]["both"], "")  # fmt: skip
             row[1].set(ylabel=f"n({pair})")

@@ -20,7 +20,7 @@ from voltase.analysis.correlation import (
     layer_title,
     segment_ends,
 )
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
 
@@ -213,7 +213,7 @@ class Reorientation(TimedAnalysis):
                               layer_title(ends) + time)  # fmt: skip
                 ax.set(yscale="log", ylim=(0.5 * FLOOR, 1.05), title=f"{vector}, $l = {order}$",
                        ylabel=f"$C_{order}(t)$")  # fmt: skip
-                ax.legend(frameon=False, fontsize="small")
+                draw_legend(ax, fontsize="small")
         for ax in axes[-1]:
             ax.set_xlabel("time (ps)")
 

@@ -22,7 +22,7 @@ from voltase.analysis.correlation import (
     layer_title,
 )
 from voltase.analysis.density import FACE_NAMES
-from voltase.analysis.drawing import draw_band, with_error
+from voltase.analysis.drawing import draw_band, draw_legend, with_error
 from voltase.analysis.orientation import DEFAULT_LAYERS
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
@@ -269,7 +269,7 @@ class Residence(TimedAnalysis):
             absences = f", absences up to {self.tolerance:g} ps filled"
             title = kind + (absences if kind == "intermittent" else "")
             ax.set(ylabel="survival probability", ylim=(0.0, 1.05), title=title)
-            ax.legend(frameon=False, fontsize="small", title="exponential fits")
+            draw_legend(ax, fontsize="small", title="exponential fits")
         panels[-1].set(xlabel="time (ps)")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -87,14 +88,14 @@ class Scene:
     @cached_property
     def z(self) -> Array:
         """Heights (n_atoms,) from the bottom of the cell (the plane z = 0), in [0, height), A."""
-        return self.positions[:, 2] % self.height
+        return np.asarray(_wrapped(self.positions, 0.0, self.height, 0.0))
 
     @cached_property
     def above(self) -> Array:
         """Distances (n_atoms,) from the upper face outwards, A; negative inside the slab."""
         # The cut through the slab must not lie on its middle layer.
         half = 0.5 * (self.height - self.gap) + OFF_MIDDLE
-        return (self.positions[:, 2] - self.surfaces[UPPER] + half) % self.height - half
+        return np.asarray(_wrapped(self.positions, half - self.surfaces[UPPER], self.height, half))
 
     def distance(self, face: int) -> Array:
         """Distances (n_atoms,) from a face outwards, A."""
@@ -123,8 +124,7 @@ class Scene:
     @cached_property
     def bond_vectors(self) -> Array:
         """Vectors from O to H of each water (n_waters, 2, 3), A, the shortest images."""
-        oxygen = self.positions[self.waters[:, 0], None]
-        return self.shortest(self.positions[self.waters[:, 1:]] - oxygen)
+        return np.asarray(_bond_vectors(self.cell, self.positions, self.waters))
 
     @cached_property
     def bisectors(self) -> Array:
@@ -186,16 +186,49 @@ def read_frame(ts: Any) -> tuple[Array, Array]:
     """
     if ts.dimensions is None:
         raise InputError(f"trajectory: frame {ts.frame} has no cell, expected one in every frame")
-    exact = ts.data.get("exact_positions")
-    stored = ts.positions
+    exact, stored = ts.data.get("exact_positions"), ts.positions
     # The exact positions count unless something (a transformation) has moved the atoms since.
-    if exact is not None and np.abs(exact - stored).max(initial=0.0) < SAME_POSITION:
-        cell, positions = ts.data["cell"], exact
-    else:
-        cell, positions = ts.triclinic_dimensions.astype(np.float64), stored.astype(np.float64)
+    if exact is not None and _are_close(exact, stored, SAME_POSITION):
+        return ts.data["cell"], exact
+    positions = stored.astype(np.float64)
     if not np.isfinite(positions).all():
         raise InputError(f"trajectory: frame {ts.frame} has a coordinate that is not finite")
-    return cell, positions
+    return ts.triclinic_dimensions.astype(np.float64), positions
+
+
+@numba.njit(cache=True)
+def _are_close(a: Array, b: npt.NDArray[np.float32], limit: float) -> bool:
+    """Whether no coordinate (n, 3) differs by the limit or more, and all are finite."""
+    for i in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            if not abs(a[i, k] - b[i, k]) < limit:
+                return False
+    return True
+
+
+@numba.njit(cache=True)
+def _wrapped(positions: Array, shift: float, period: float, back: float) -> Array:
+    """Heights (n,) moved by a shift, wrapped into a period and moved back."""
+    result = np.empty(len(positions))
+    for i in range(len(positions)):
+        result[i] = (positions[i, 2] + shift) % period - back
+    return result
+
+
+@numba.njit(cache=True)
+def _bond_vectors(cell: Array, positions: Array, waters: Indices) -> Array:
+    """See `Scene.bond_vectors`."""
+    result = np.empty((len(waters), 2, 3))
+    for i in range(len(waters)):
+        for h in range(2):
+            bond = result[i, h]
+            for k in range(3):
+                bond[k] = positions[waters[i, h + 1], k] - positions[waters[i, 0], k]
+            for axis in (2, 1, 0):
+                turns = np.rint(bond[axis] / cell[axis, axis])
+                for k in range(3):
+                    bond[k] -= turns * cell[axis, k]
+    return result
 
 
 def bin_index(values: Array, width: float, count: int, start: float = 0.0) -> Indices:

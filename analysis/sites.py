@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,6 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from voltase.analysis.interface import SLAB_OXYGEN_BOND, Interface
 from voltase.analysis.neighbours import find_pairs, largest_cutoff
-
-if TYPE_CHECKING:
-    pass
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

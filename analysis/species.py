@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from ase.data import chemical_symbols
 
-from voltase.analysis.counting import nearest_first
-from voltase.analysis.neighbours import find_pairs, largest_cutoff
+from voltase.analysis.neighbours import find_pairs, largest_cutoff, nearest
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -61,15 +61,7 @@ class Species:
 
     def waters(self, numbers: Indices) -> Indices:
         """Atoms of each water, (n_waters, 3): oxygen, hydrogen, hydrogen."""
-        oxygen = self.with_hydrogens(2)
-        hydrogen = np.flatnonzero(numbers == 1)
-        owner = self.owner[hydrogen]
-        order = np.argsort(owner, kind="stable")
-        hydrogen, owner = hydrogen[order], owner[order]
-        start = np.searchsorted(owner, oxygen)
-        if len(oxygen) == 0:
-            return np.empty((0, 3), dtype=np.int64)
-        return np.stack([oxygen, hydrogen[start], hydrogen[start + 1]], axis=1)
+        return np.asarray(_waters(self.owner, self.hydrogens, self.in_oxyanion, numbers))
 
 
 def find_species(cell: Array, positions: Array, numbers: Indices, slab: Mask) -> Species:
@@ -87,18 +79,46 @@ def find_species(cell: Array, positions: Array, numbers: Indices, slab: Mask) ->
         Atoms of the electrode; an oxide's oxygens are not counted unless they carry a hydrogen.
     """
     limit = largest_cutoff(cell)
-    hydrogen, oxygen = np.flatnonzero(numbers == 1), np.flatnonzero(numbers == 8)
-    owner = np.full(len(numbers), -1, dtype=np.int64)
-    bonds = find_pairs(cell, positions[hydrogen], positions[oxygen], min(OH_BOND, limit))
-    nearest = nearest_first(bonds.first, bonds.distances, len(hydrogen))
-    owner[hydrogen[nearest >= 0]] = oxygen[bonds.second[nearest[nearest >= 0]]]
-    hydrogens = np.full(len(numbers), -1, dtype=np.int64)
-    hydrogens[oxygen] = 0
-    owned = owner[owner >= 0]
-    hydrogens += np.bincount(owned, minlength=len(numbers))
-    hydrogens[slab & (hydrogens == 0)] = -1
+    owner, hydrogens = _assign(cell, positions, numbers, slab, min(OH_BOND, limit))
     in_oxyanion, oxyanions = _find_oxyanions(cell, positions, numbers, hydrogens, limit)
     return Species(owner, hydrogens, in_oxyanion, oxyanions)
+
+
+@numba.njit(cache=True)
+def _assign(
+    cell: Array, positions: Array, numbers: Indices, slab: Mask, cutoff: float
+) -> tuple[Indices, Indices]:
+    """The oxygen of each hydrogen, and the number of hydrogens of each oxygen (n_atoms,)."""
+    hydrogen, oxygen = np.flatnonzero(numbers == 1), np.flatnonzero(numbers == 8)
+    near = nearest(cell, positions[hydrogen], positions[oxygen], cutoff)
+    owner, hydrogens = np.full(len(numbers), -1), np.full(len(numbers), -1)
+    hydrogens[oxygen] = 0
+    for k in range(len(hydrogen)):
+        if near[k] >= 0:
+            owner[hydrogen[k]] = oxygen[near[k]]
+            hydrogens[oxygen[near[k]]] += 1
+    for i in oxygen:
+        if slab[i] and hydrogens[i] == 0:
+            hydrogens[i] = -1
+    return owner, hydrogens
+
+
+@numba.njit(cache=True)
+def _waters(owner: Indices, hydrogens: Indices, in_oxyanion: Mask, numbers: Indices) -> Indices:
+    """See `Species.waters`."""
+    place, count = np.full(len(owner), -1), 0
+    for i in range(len(owner)):
+        if hydrogens[i] == 2 and not in_oxyanion[i]:
+            place[i] = count
+            count += 1
+    atoms = np.full((count, 3), -1)
+    for i in range(len(owner)):
+        if place[i] >= 0:
+            atoms[place[i], 0] = i
+        k = place[owner[i]] if owner[i] >= 0 and numbers[i] == 1 else -1
+        if k >= 0:
+            atoms[k, 1 if atoms[k, 1] < 0 else 2] = i
+    return atoms
 
 
 def _find_oxyanions(

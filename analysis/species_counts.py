@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from voltase.analysis.base import Contribution, InterfaceAnalysis
 from voltase.analysis.blocks import estimate_series
-from voltase.analysis.drawing import with_error
+from voltase.analysis.drawing import draw_legend, with_error
 from voltase.analysis.scene import Scene
 from voltase.analysis.species import COLUMNS, count_species
 from voltase.aseplugin.errors import InputError
@@ -111,6 +111,6 @@ class SpeciesCounts(InterfaceAnalysis):
             ax.set_ylabel("number in the cell")
             ax.yaxis.get_major_locator().set_params(integer=True)
             # Above the axes, where it hides nothing.
-            ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower left",
+            draw_legend(ax, fontsize="small", ncols=3, loc="lower left",
                       bbox_to_anchor=(0.0, 1.0))  # fmt: skip
         axes[-1].set_xlabel("time (ps)" if timed else "frame")

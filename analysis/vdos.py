@@ -14,7 +14,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from voltase.analysis.base import Contribution
 from voltase.analysis.blocks import Estimate, estimate_ratio
 from voltase.analysis.correlation import TimedAnalysis, layer_name, layer_title, minimum_image
-from voltase.analysis.drawing import draw_band
+from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
 
@@ -176,7 +176,7 @@ class VibrationalDOS(TimedAnalysis):
     def _lags(self, frames: int, step: float) -> int:
         """Number of lags, the first of which is zero; the window ends one step after the last."""
         if self.max_lag is not None:
-            lags = round(self.max_lag / step)
+            lags = round(self.max_lag / step) if np.isfinite(self.max_lag) else 0
             if not 2 <= lags < frames:
                 raise InputError(f"max_lag: found {self.max_lag:g} ps, expected {2 * step:g} to "
                                  f"{(frames - 1) * step:g} ps")  # fmt: skip
@@ -289,7 +289,7 @@ class VibrationalDOS(TimedAnalysis):
                     error = 1000.0 * r.spectrum_err["both"][kind][k] / number[k]
                     draw_band(ax, r.wavenumber[shown], spectrum[shown], error[shown], title)
             ax.set(ylabel=f"{kind}: DOS per atom ($10^{{-3}}$ cm)")
-            ax.legend(frameon=False, fontsize="small")
+            draw_legend(ax, fontsize="small")
         axes[-1].set_xlabel("wavenumber (cm$^{-1}$)")
 
 

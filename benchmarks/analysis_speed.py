@@ -1,10 +1,13 @@
 """Frames a second of the analysis beside those of its peers, on one trajectory. Prints JSON.
 
 Usage: python benchmarks/analysis_speed.py [TRAJ] [--frames 1000] [--peer-python PYTHON]
+                                           [--ectoolkits-python PYTHON]
 
 Without TRAJ a film of water of 597 atoms between two faces of Pt(111) is made up. Peers are
-MDAnalysis's own analyses and, with --peer-python (an environment with maicos, where
-MDAnalysis is installed too), MAICoS; both read a DCD file of the same frames. One core, CPU time.
+MDAnalysis's own analyses; with --peer-python (an environment with maicos, where MDAnalysis is
+installed too) MAICoS; and with --ectoolkits-python (an environment with ectoolkits and numpy<2)
+ECToolkits. The first two read a DCD file of the same frames, the last, which takes nothing else, an
+xyz file. One core, CPU time.
 Then the two-core speed-up of `pe-analyze all` and the cost against the number of atoms.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -30,6 +34,7 @@ from MDAnalysis.analysis.lineardensity import LinearDensity
 from MDAnalysis.analysis.rdf import InterRDF
 
 from voltase.analysis import DensityProfile, SlabRDF, Together, WaterOrientation, load
+from voltase.analysis.interface import LOWER, UPPER
 from voltase.analysis.testing import film
 
 PEER = """
@@ -38,6 +43,7 @@ warnings.filterwarnings("ignore")
 import MDAnalysis as mda, maicos, numpy as np
 topology, frames = sys.argv[1], sys.argv[2]
 u = mda.Universe(topology, frames)
+u.add_TopologyAttr("charges", np.where(u.atoms.names == "O", -0.8476, 0.4238))
 water = u.select_atoms("name O H")
 found = {"version": maicos.__version__}
 for name, make in (
@@ -50,6 +56,45 @@ for name, make in (
         started = time.process_time()
         analysis.run()
         found[name] = u.trajectory.n_frames / (time.process_time() - started)
+    except Exception as error:
+        found[name] = f"{type(error).__name__}: {error}"
+print(json.dumps(found))
+"""
+
+ECTOOLKITS = """
+import sys, time, json, warnings
+warnings.filterwarnings("ignore")
+import logging
+logging.disable(logging.CRITICAL)
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()):
+    from importlib.metadata import version
+    from ase.cell import Cell
+    from MDAnalysis import Universe
+    from ectoolkits.analysis.atom_density import AtomDensity
+    from ectoolkits.analysis.water import WaterOrientation
+path, given = sys.argv[1], json.loads(sys.argv[2])
+cell, left, right = Cell(given["cell"]), given["left"], given["right"]
+found = {"version": version("ectoolkits")}
+def density(stop):
+    u = Universe(path)
+    u.atoms.dimensions = cell.cellpar()
+    kinds = [{"element": e, "idx_method": "manual", "density_unit": "number", "name": e,
+              "idx_list": u.select_atoms("name " + e).indices} for e in ("O", "H")]
+    return AtomDensity(u.atoms, surf1=left, surf2=right, density_type=kinds, verbose=False)
+def orientation(stop, strict):
+    return WaterOrientation(path, cell, left, right, strict=strict, verbose=False)
+for name, make, stop in (
+    ("density", density, given["frames"]),
+    ("orientation_fixed_molecules", lambda n: orientation(n, False), given["frames"]),
+    ("orientation", lambda n: orientation(n, True), min(given["frames"], 100)),
+):
+    try:
+        analysis = make(stop)
+        started = time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()):
+            analysis.run(stop=stop)
+        found[name] = stop / (time.process_time() - started)
     except Exception as error:
         found[name] = f"{type(error).__name__}: {error}"
 print(json.dumps(found))
@@ -105,6 +150,33 @@ def mdanalysis(topology: Path, path: Path, frames: int) -> dict[str, float]:
     }
 
 
+def ectoolkits(python: str, path: Path, frames: int, folder: Path) -> dict[str, Any]:
+    """ECToolkits on the same frames, with the faces that we have found."""
+    u = load(path)
+    density = DensityProfile(u)
+    density.run(stop=1)
+    assert density.interface is not None
+    u.trajectory[0]
+    plain = folder / "frames.xyz"
+    with mda.Writer(str(plain), len(u.atoms)) as writer:
+        for _ in u.trajectory[:frames]:
+            writer.write(u.atoms)
+    given = {
+        "cell": u.trajectory.ts.data["cell"].tolist(),
+        "left": density.interface.surface_layer(UPPER).tolist(),
+        "right": density.interface.surface_layer(LOWER).tolist(),
+        "frames": frames,
+    }
+    return _ask(python, ECTOOLKITS, str(plain), json.dumps(given))
+
+
+def _ask(python: str, script: str, *arguments: str) -> dict[str, Any]:
+    """What a script prints in another environment, on one core."""
+    answer = subprocess.run([python, "-c", script, *arguments], check=True, capture_output=True,
+                            text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    return dict(json.loads(answer.stdout.splitlines()[-1]))
+
+
 def two_cores(path: Path) -> dict[str, float]:
     """Wall time of `pe-analyze all` with one process and with two."""
     seconds = {}
@@ -139,8 +211,10 @@ def main() -> None:
     parser.add_argument("trajectory", nargs="?", type=Path)
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--peer-python", help="interpreter with maicos")
+    parser.add_argument("--ectoolkits-python", help="interpreter with ectoolkits")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
+    logging.getLogger("voltase").setLevel(logging.ERROR)  # a few frames have no errors
     with tempfile.TemporaryDirectory() as folder:
         path = args.trajectory or Path(folder) / "film.traj"
         if args.trajectory is None:
@@ -156,10 +230,10 @@ def main() -> None:
         result["voltase_fps"] = ours(path, frames)
         result["mdanalysis_fps"] = mdanalysis(topology, plain, frames)
         if args.peer_python:
-            command = [args.peer_python, "-c", PEER, str(topology), str(plain)]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True,
-                                    env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
-            result["maicos_fps"] = json.loads(answer.stdout.splitlines()[-1])
+            result["maicos_fps"] = _ask(args.peer_python, PEER, str(topology), str(plain))
+        if args.ectoolkits_python:
+            result["ectoolkits_fps"] = ectoolkits(args.ectoolkits_python, path, frames,
+                                                  Path(folder))  # fmt: skip
         result["all_on_two_cores"] = two_cores(path)
         result["scaling"] = scaling(path)
     json.dump(result, sys.stdout, indent=2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from voltase.aseplugin.errors import InputError
 from voltase.cli.analyze_observables import build, default_pairs, parse_charges, parse_layers
-from voltase.cli.analyze_output import png, write_tables, write_whole
+from voltase.cli.analyze_output import checked_folder, png, write_tables, write_whole
 from voltase.cli.analyze_run import frame_range, open_trajectory, run_all
 from voltase.cli.summary import RunSummary
 
@@ -41,17 +42,18 @@ def compare_trajectories(trajectories: Sequence[Path], options: Mapping[str, Any
     if len(trajectories) < 2:
         raise InputError(f"TRAJ: found {len(trajectories)}, expected two or more to compare")
     labels = make_labels(trajectories, options["labels"])
-    folder = _folder(options, "pe-analyze_compare")
+    folder = checked_folder(options["out"] or "pe-analyze_compare")
     runs: dict[str, dict[str, Any]] = {}
     for label, path in zip(labels, trajectories, strict=True):
-        universe = open_trajectory(path, options)
         analyses: dict[str, Any] = {}
-        for command in ("profile", "rdf", "orientation"):
-            if command == "rdf" and not default_pairs(universe):
-                continue
-            analyses |= build(command, universe, {"layers": options["layers"]},
-                              options["electrode"])  # fmt: skip
-        run_all(analyses, options)
+        with _naming(path):
+            universe = open_trajectory(path, options)
+            for command in ("profile", "rdf", "orientation"):
+                if command == "rdf" and not default_pairs(universe):
+                    continue
+                analyses |= build(command, universe, {"layers": options["layers"]},
+                                  options["electrode"])  # fmt: skip
+            run_all(analyses, options)
         runs[label] = analyses
     header = _header(trajectories)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,16 +103,17 @@ def analyse_series(folder: Path, options: Mapping[str, Any]) -> str:
     runs = find_runs(folder)
     if len(runs) < 2:
         raise InputError(f"DIR: found {len(runs)} runs in {folder}, expected two or more")
-    out = _folder(options, str(folder / "analysis"))
+    out = checked_folder(options["out"] or folder / "analysis")
     series = PotentialSeries(_reference_of(folder))
     parsers = {"charges": parse_charges, "layers": parse_layers}
     given: dict[str, Any] = {name: parse(options[name]) for name, parse in parsers.items()
                              if options[name] is not None}  # fmt: skip
     for label, path in runs.items():
-        universe = open_trajectory(path, options)
-        frames: dict[str, Any] = dict(frame_range(options))
-        frames.setdefault("start", int(EQUILIBRATION * len(universe.trajectory)))
-        series.run(label, universe, electrode=options["electrode"], **given, **frames)
+        with _naming(path):
+            universe = open_trajectory(path, options)
+            frames: dict[str, Any] = dict(frame_range(options))
+            frames.setdefault("start", int(EQUILIBRATION * len(universe.trajectory)))
+            series.run(label, universe, electrode=options["electrode"], **given, **frames)
     header = _header(list(runs.values()))
     out.mkdir(parents=True, exist_ok=True)
     summary = _summary(out, "series", {"folder": str(folder)}, options)
@@ -173,11 +176,15 @@ def _reference_of(folder: Path) -> Any:
                            she_absolute=given.get("she_absolute"))  # fmt: skip
 
 
-def _folder(options: Mapping[str, Any], default: str) -> Path:
-    folder = Path(options["out"] or default)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out: {folder} is a file, expected a folder")
-    return folder
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file before the message of an error that does not name it."""
+    try:
+        yield
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
 
 
 def _header(trajectories: Sequence[Path]) -> dict[str, Any]:

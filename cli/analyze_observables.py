@@ -89,7 +89,7 @@ def options_of(command: str) -> list[str]:
 def build(
     command: str, universe: mda.Universe, given: Mapping[str, Any], electrode: str | None
 ) -> dict[str, InterfaceAnalysis]:
-    """The analyses of a command, by name.
+    """The analyses of a command, by name; of several, those that its elements allow.
 
     Parameters
     ----------
@@ -116,6 +116,8 @@ def build(
         arguments = {_NAMES.get(o, o): values[o] for o in part.options if o in values}
         if name == "rdf":
             arguments.setdefault("pairs", default_pairs(universe))
+            if not arguments["pairs"] and len(COMMANDS[command].parts) > 1:
+                continue
         built[name] = cls(universe, electrode=electrode, **arguments)
     return built
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voltase.aseplugin.errors import InputError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -27,6 +29,24 @@ def write_whole(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     os.replace(partial, path)
+
+
+def checked_folder(out: str | Path) -> Path:
+    """The folder of the results, which need not be there yet.
+
+    Raises
+    ------
+    InputError
+        If there is a file in its place, or nothing can be written there; known before the frames
+        are read, not after.
+    """
+    folder = Path(out)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--out: {there} is a file, expected a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out: nothing can be written in {there}, expected a folder of yours")
+    return folder
 
 
 def csv_text(table: Mapping[str, np.ndarray], header: Header) -> str:

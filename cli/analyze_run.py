@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from voltase.aseplugin.errors import InputError
 from voltase.cli.analyze_observables import COMMANDS, PARTS, build, options_of
 from voltase.cli.analyze_output import (
+    checked_folder,
     draw,
     html_report,
     png,
@@ -49,14 +52,14 @@ def run_command(command: str, trajectory: Path, options: Mapping[str, Any]) -> s
     InputError
         If the trajectory or an option cannot be used; nothing is written then.
     """
-    folder = Path(options["out"] or f"pe-analyze_{trajectory.name.partition('.')[0]}")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out: {folder} is a file, expected a folder")
+    folder = checked_folder(options["out"] or f"pe-analyze_{trajectory.name.partition('.')[0]}")
     with collected_warnings() as warnings:
         universe = open_trajectory(trajectory, options)
         given = {name: options[name] for name in options_of(command)}
         analyses = build(command, universe, given, options["electrode"])
+        without = [name for name in COMMANDS[command].parts if name not in analyses]
         analyses, left_out = keep_usable(analyses, frame_range(options))
+        left_out |= dict.fromkeys(without, "pairs: found no oxygen, expected water")
         together = run_all(analyses, options, tolerant=len(COMMANDS[command].parts) > 1)
         for failed, why in together.failures:
             name = next(key for key, analysis in analyses.items() if analysis is failed)
@@ -68,7 +71,8 @@ def run_command(command: str, trajectory: Path, options: Mapping[str, Any]) -> s
         resolved = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
         summary = RunSummary(folder / f"pe-analyze_{command}.yaml", f"pe-analyze {command}",
                              {"trajectory": str(trajectory), **resolved})  # fmt: skip
-        written, sections = write_results(folder, analyses, header, warnings)
+        written, sections = write_results(folder, analyses, header, warnings,
+                                          processes_for(options))  # fmt: skip
     if command == "all":
         page = html_report(f"Interface in {trajectory.name}", header, sections, left_out)
         write_whole(folder / "report.html", page.encode())
@@ -83,6 +87,8 @@ def open_trajectory(path: Path, options: Mapping[str, Any]) -> mda.Universe:
     from voltase.analysis.readers import load
 
     topology = options.get("topology")
+    if topology is not None and not Path(topology).is_file():
+        raise InputError(f"--topology: found no file {topology}, expected one")
     return load(path, topology=topology, dt=options.get("dt"),
                 skip_bad=bool(options.get("skip_bad")))  # fmt: skip
 
@@ -150,6 +156,13 @@ def run_all(
     return together
 
 
+def processes_for(options: Mapping[str, Any]) -> int:
+    """How many processes write and draw: those of the backend, which is serial by default."""
+    if (options["backend"] or "serial") == "serial":
+        return 1
+    return options["workers"] or os.cpu_count() or 1
+
+
 def make_header(
     trajectory: Path, universe: mda.Universe, together: Any, options: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -173,31 +186,56 @@ def make_header(
     }
 
 
+Section = tuple[str, bytes, list[str]]
+"""Of the report: a sentence on the observable, its figure, notes."""
+
+
 def write_results(
     folder: Path,
     analyses: Mapping[str, InterfaceAnalysis],
     header: Mapping[str, Any],
     warnings: list[str],
-) -> tuple[list[Path], dict[str, tuple[str, bytes, list[str]]]]:
+    workers: int = 1,
+) -> tuple[list[Path], dict[str, Section]]:
     """Tables and figures of each analysis; what the report shows of it."""
-    written, sections = [], {}
-    for name, analysis in analyses.items():
-        unit = "ps" if analysis.times_known else "frames"
-        times = {key: f"{value:.4g} {unit}" for key, value in
-                 analysis.results.get("correlation_times", {}).items()}  # fmt: skip
-        own = {
-            **header,
-            "observable": type(analysis).__name__,
-            "correlation times": format_times(times),
-        }
-        written += write_tables(folder, name, analysis.tables(), own)
-        image = png(draw(analysis))
-        write_whole(folder / f"{name}.png", image)
-        written.append(folder / f"{name}.png")
-        sentence = (type(analysis).__doc__ or "").strip().splitlines()[0]
-        notes = sorted({w for w in warnings if w.startswith(type(analysis).__name__)})
-        sections[PARTS[name].name] = (sentence, image, notes)
+    from voltase.analysis.backends import map_in_processes
+
+    write = functools.partial(write_one, folder, analyses, header, warnings)
+    names = list(analyses)
+    if min(workers, len(names)) > 1:
+        # Drawing takes as long as a thousand frames.
+        found = list(map_in_processes(write, names, workers))
+    else:
+        found = [write(name) for name in names]
+    written = [path for paths, _ in found for path in paths]
+    sections = {PARTS[name].name: section for name, (_, section) in zip(names, found, strict=True)}
     return written, sections
+
+
+def write_one(
+    folder: Path,
+    analyses: Mapping[str, InterfaceAnalysis],
+    header: Mapping[str, Any],
+    warnings: list[str],
+    name: str,
+) -> tuple[list[Path], Section]:
+    """Tables and figure of one analysis, and its section of the report."""
+    analysis = analyses[name]
+    unit = "ps" if analysis.times_known else "frames"
+    times = {key: f"{value:.4g} {unit}" for key, value in
+             analysis.results.get("correlation_times", {}).items()}  # fmt: skip
+    own = {
+        **header,
+        "observable": type(analysis).__name__,
+        "correlation times": format_times(times),
+    }
+    written = write_tables(folder, name, analysis.tables(), own)
+    image = png(draw(analysis))
+    write_whole(folder / f"{name}.png", image)
+    written.append(folder / f"{name}.png")
+    sentence = (type(analysis).__doc__ or "").strip().splitlines()[0]
+    notes = sorted({w for w in warnings if w.startswith(type(analysis).__name__)})
+    return written, (sentence, image, notes)
 
 
 def format_times(times: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
     python tutorials/04_interfacial_water.py
 
-takes some seconds and writes into ./tutorial_04. In a shell the same report is
+takes some seconds, the first time half a minute for what is compiled then, and writes into
+./tutorial_04. In a shell the same report is
 
     pe-analyze all tutorials/data/pt111_water.traj --charges O=-0.8476,H=0.4238,Pt=0
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from voltase.analysis.cells import standardise_cell
-from voltase.analysis.neighbours import Pairs, find_pairs, largest_cutoff
+from voltase.analysis.counting import EDGE
+from voltase.analysis.neighbours import (
+    Pairs,
+    count_distances,
+    find_pairs,
+    largest_cutoff,
+    nearest,
+)
 from voltase.aseplugin.errors import InputError
 
 CELLS = {
@@ -58,6 +65,54 @@ def test_all_pairs_are_found(rng: np.random.Generator, name: str, share: float) 
     a, b = ((4.0 * rng.random((count, 3)) - 2.0) @ cell for count in (40, 27))
     assert_equal(find_pairs(cell, a, b, cutoff), all_pairs(cell, a, b, cutoff))
     assert_equal(find_pairs(cell, a, None, cutoff), all_pairs(cell, a, None, cutoff))
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("count", [30, 300])
+def test_distances_are_counted_as_the_pairs_have_them(
+    rng: np.random.Generator, name: str, count: int
+) -> None:
+    cell = CELLS[name]
+    a, b = ((4.0 * rng.random((n, 3)) - 2.0) @ cell for n in (count, count // 2))
+    rows, n_rows = rng.integers(-1, 2, count), 2
+    bins = 20
+    width = 0.999 * largest_cutoff(cell) / bins
+    for second in (b, None):
+        pairs = find_pairs(cell, a, second, bins * width)
+        expected = np.zeros((n_rows, bins))
+        ends = (pairs.first,) if second is b else (pairs.first, pairs.second)
+        for end in ends:
+            for row in range(n_rows):
+                index = ((pairs.distances[rows[end] == row] + EDGE) / width).astype(int)
+                expected[row] += np.bincount(index, minlength=bins + 1)[:bins]
+        assert expected.sum() > 0
+        found = count_distances(cell, a, second, rows, n_rows, width, bins)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_distances_beyond_half_the_width_are_not_counted() -> None:
+    cell, points = CELLS["flat"], np.zeros((2, 3))
+    rows = np.zeros(2, dtype=np.int64)
+    assert count_distances(cell, points, None, rows, 1, 0.5, 9).tolist() == [[2.0] + [0.0] * 8]
+    with pytest.raises(InputError, match="^cutoff: found 5 A, expected"):
+        count_distances(cell, points, None, rows, 1, 0.5, 10)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("share", [1.0, 0.4, 0.1])
+def test_the_nearest_is_the_end_of_the_shortest_pair(
+    rng: np.random.Generator, name: str, share: float
+) -> None:
+    cell = CELLS[name]
+    cutoff = share * largest_cutoff(cell)
+    a, b = ((4.0 * rng.random((count, 3)) - 2.0) @ cell for count in (40, 200))
+    expected = np.full(len(a), -1)
+    shortest = np.full(len(a), np.inf)
+    for (i, j), (distance, _) in all_pairs(cell, a, b, cutoff).items():
+        if distance < shortest[i]:
+            shortest[i], expected[i] = distance, j
+    np.testing.assert_array_equal(nearest(cell, a, b, cutoff), expected)
+    assert (nearest(cell, a, np.empty((0, 3)), cutoff) == -1).all()
 
 
 def test_the_cell_may_have_any_orientation_once_turned(rng: np.random.Generator) -> None:

@@ -1,7 +1,12 @@
 """``pe-analyze``: files under their names, right in a line, wrong in a line."""
 
 import csv
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +110,53 @@ def test_all_names_what_it_leaves_out(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "vdos.csv").exists()
 
 
+def test_all_of_a_dry_slab_is_what_there_is(tmp_path: Path) -> None:
+    write(tmp_path / "dry.traj", [hexagonal_slab()] * 3)
+    result = analyze("all", tmp_path / "dry.traj", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "left out rdf: pairs: found no oxygen, expected water" in result.stdout
+    assert (tmp_path / "out" / "profile.csv").is_file()
+    assert not (tmp_path / "out" / "rdf.csv").exists()
+
+
+def test_all_without_hydrogen_is_what_there_is(tmp_path: Path) -> None:
+    images = [atoms[atoms.numbers != 1] for atoms in frames(3)]
+    write(tmp_path / "md.traj", images)
+    result = analyze("all", tmp_path / "md.traj", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "left out orientation: water: found none in frame 0" in result.stdout
+    assert (tmp_path / "out" / "rdf.csv").is_file()
+
+
+def test_a_frame_that_is_too_small_is_named(tmp_path: Path) -> None:
+    images = frames(4)
+    images[2].set_cell(0.2 * images[2].cell.array)
+    write(tmp_path / "md.traj", images)
+    result = analyze("rdf", tmp_path / "md.traj", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: trajectory: frame 2: cutoff: found ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
+def test_ctrl_c_ends_all_processes_and_writes_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "md.traj", frames(20) * 100)
+    command = [sys.executable, "-m", "voltase.cli.analyze", "hbonds", str(tmp_path / "md.traj"),
+               "--dt", "1", "--backend", "multiprocessing", "--workers", "2",
+               "--out", str(tmp_path / "out")]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60.0
+    while len(children.read_text().split()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=30.0)
+    assert process.returncode == 130, err
+    assert (out, err) == ("", "interrupted\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_potential_without_charges_gives_the_dipole(tmp_path: Path) -> None:
     write(tmp_path / "md.traj", frames(20, times=False))
     result = analyze("potential", tmp_path / "md.traj", "--out", tmp_path / "out")
@@ -150,15 +202,24 @@ def test_help_tells_the_folder(command: str, default: str) -> None:
     assert "pe-analyze_TRAJ" not in text
 
 
-def test_two_processes_give_the_same_files(traj: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["profile", "dynamics"])
+def test_two_processes_give_the_same_files(traj: Path, tmp_path: Path, command: str) -> None:
+    folders = []
     for backend in ("serial", "multiprocessing"):
-        result = analyze("profile", traj, "--out", tmp_path / backend, "--backend", backend,
+        folders.append(tmp_path / backend)
+        result = analyze(command, traj, "--out", folders[-1], "--backend", backend,
                          "--workers", 2)  # fmt: skip
         assert result.exit_code == 0, result.output
-    one, two = (table(tmp_path / b / "profile.csv") for b in ("serial", "multiprocessing"))
-    for name in one:
-        np.testing.assert_allclose(np.array(one[name], float), np.array(two[name], float),
-                                   rtol=1e-7, atol=1e-12)  # fmt: skip
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert names == sorted(path.name for path in folders[1].iterdir())
+    assert any(name.endswith(".png") for name in names)
+    for name in names:
+        if not name.endswith(".csv"):
+            continue
+        one, two = (table(folder / name) for folder in folders)
+        for column in one:
+            np.testing.assert_allclose(np.array(one[column], float), np.array(two[column], float),
+                                       rtol=1e-7, atol=1e-12)  # fmt: skip
 
 
 def test_compare_scores_pairs_of_trajectories(traj: Path, tmp_path: Path) -> None:
@@ -197,12 +258,17 @@ def test_series_draws_against_the_potential(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["rdf", "TRAJ", "--pairs", "O-Xx"], "error: pairs: found 'O-Xx'"),
-        (["rdf", "TRAJ", "--r-max", "30"], "error: r_max: found 30 A, expected at most half"),
+        (["rdf", "TRAJ", "--r-max", "30"], "error: r_max: found 30 A, expected 0.05 A or"),
+        (["rdf", "TRAJ", "--r-max", "-3"], "error: r_max: found -3 A, expected 0.05 A or more"),
+        (["rdf", "TRAJ", "--pairs", "O-O,O-O"], "error: pairs: found O-O, O-O, expected each"),
+        (["rdf", "TRAJ", "--region", "90:99"], "error: region: found no O in it in any frame"),
         (["rdf", "TRAJ", "--region", "5:1"], "error: --region: found '5:1'"),
         (["residence", "TRAJ", "--fit", "5:1"], "error: --fit: found '5:1'"),
         (["residence", "TRAJ", "--tolerance", "-1"], "error: tolerance: found -1 ps"),
         (["dynamics", "TRAJ", "--fit", "1:99"], "error: fit: found 1 to 99 ps"),
         (["dynamics", "TRAJ", "--max-lag", "99"], "error: max_lag: found 99 ps"),
+        (["residence", "TRAJ", "--max-lag", "nan"], "error: max_lag: found nan ps"),
+        (["vdos", "TRAJ", "--max-lag", "nan"], "error: max_lag: found nan ps"),
         (["coverage", "TRAJ", "--h-distance", "9"], "error: h_distance: found 9 A"),
         (["series", ".", "--layers", "a"], "error: DIR: found 0 runs"),
         (["rdf", "TRAJ", "--pairs"], "error: "),
@@ -213,7 +279,11 @@ def test_series_draws_against_the_potential(tmp_path: Path) -> None:
         (["profile", "TRAJ", "--electrode", "name Au"], "error: electrode: 'name Au' selects no"),
         (["profile", "TRAJ", "--electrode", "nonsense ("], "error: electrode: "),
         (["profile", "TRAJ", "--backend", "gpu"], "error: backend: found 'gpu'"),
+        (["profile", "TRAJ", "--workers", "0"], "error: workers: found 0, expected 1 or more"),
+        (["profile", "TRAJ", "--topology", "no.gro"], "error: --topology: found no file no.gro"),
         (["orientation", "TRAJ", "--layers", "3,2"], "error: layers: found"),
+        (["orientation", "TRAJ", "--layers", "3,nan"], "error: layers: found [3.0, nan]"),
+        (["residence", "TRAJ", "--layers", "3,inf"], "error: layers: found [3.0, inf]"),
         (["orientation", "TRAJ", "--layers", "a,b"], "error: --layers: found 'a,b'"),
         (["potential", "TRAJ", "--charges", "O=x"], "error: --charges: found 'O=x'"),
         (["profile", "missing.traj"], "error: "),
@@ -246,11 +316,21 @@ def test_files_that_are_none_are_refused(tmp_path: Path, name: str, content: byt
     assert not (tmp_path / "out").exists()
 
 
-def test_an_out_that_is_a_file_is_refused(traj: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("out", ["out", "out/deeper/still"])
+def test_an_out_that_is_a_file_is_refused(traj: Path, tmp_path: Path, out: str) -> None:
     (tmp_path / "out").write_text("")
-    result = analyze("profile", traj, "--out", tmp_path / "out")
+    for command in (("profile", traj), ("compare", traj, traj)):
+        result = analyze(*command, "--out", tmp_path / out)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"error: --out: {tmp_path / 'out'} is a file, expected")
+
+
+def test_compare_names_the_file_that_is_wrong(traj: Path, tmp_path: Path) -> None:
+    dry = tmp_path / "dry.traj"
+    write(dry, hexagonal_slab())
+    result = analyze("compare", traj, dry, "--out", tmp_path / "out", "--stop", 2)
     assert result.exit_code == 2
-    assert "--out" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith(f"error: {dry}: electrode: neither")
 
 
 def test_no_water_and_no_metal_are_said(tmp_path: Path) -> None:
