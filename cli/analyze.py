@@ -14,6 +14,7 @@ from voltase.cli.analyze_options import (
     COMMON,
     FLAGS,
     FRAMES,
+    GRID,
     OUTPUT,
     SPECIFIC,
     Trajectory,
@@ -112,6 +113,22 @@ def _series(folder: Path, **options: Any) -> None:
             typer.echo(report)
 
 
+def _grid(file: Path, **options: Any) -> None:
+    """Planar averages and potential of an electron density, of a cube or HDF5 file."""
+    if not options["quiet"]:
+        log_warnings()
+    with one_line_errors(options["debug"]):
+        from voltase.cli.analyze_grid import analyse_grid
+
+        report = analyse_grid(file, options)
+        if not options["quiet"]:
+            typer.echo(report)
+
+
+_FILE = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="Gaussian cube, or HDF5.", show_default=False),
+]
 _TRAJS = Annotated[
     list[Path],
     typer.Argument(metavar="A B ...", help="Two or more trajectories.", show_default=False),
@@ -143,6 +160,13 @@ app.command("series", cls=OneLineCommand)(
             "out": _OUT_SERIES,
             "start": _START_SERIES,
         },
+    )
+)
+app.command("grid", cls=OneLineCommand)(
+    _with_signature(
+        _grid,
+        {"file": _FILE},
+        {**GRID, **{name: COMMON[name] for name in ("out", "quiet", "debug")}},
     )
 )
 

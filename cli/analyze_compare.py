@@ -55,9 +55,10 @@ def compare_trajectories(trajectories: Sequence[Path], options: Mapping[str, Any
                                   options["electrode"])  # fmt: skip
             run_all(analyses, options)
         runs[label] = analyses
-    header = _header(trajectories)
+    header = files_header(trajectories)
     folder.mkdir(parents=True, exist_ok=True)
-    summary = _summary(folder, "compare", {"trajectories": [str(t) for t in trajectories]}, options)
+    source = {"trajectories": [str(path) for path in trajectories]}
+    summary = start_summary(folder, "compare", source, options)
     lines, written = [], []
     for kind in ("profile", "rdf", "orientation"):
         if any(kind not in found for found in runs.values()):
@@ -114,9 +115,9 @@ def analyse_series(folder: Path, options: Mapping[str, Any]) -> str:
             frames: dict[str, Any] = dict(frame_range(options))
             frames.setdefault("start", int(EQUILIBRATION * len(universe.trajectory)))
             series.run(label, universe, electrode=options["electrode"], **given, **frames)
-    header = _header(list(runs.values()))
+    header = files_header(list(runs.values()))
     out.mkdir(parents=True, exist_ok=True)
-    summary = _summary(out, "series", {"folder": str(folder)}, options)
+    summary = start_summary(out, "series", {"folder": str(folder)}, options)
     tables = series.tables()
     written = write_tables(out, "series", {"series": tables["potential_series"]}, header)
     figure = Figure(figsize=(6.5, 8.0), dpi=130, layout="constrained")
@@ -187,18 +188,18 @@ def _naming(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from error
 
 
-def _header(trajectories: Sequence[Path]) -> dict[str, Any]:
+def files_header(files: Sequence[Path]) -> dict[str, Any]:
     import voltase
 
     return {
         "command": shlex.join(["pe-analyze", *sys.argv[1:]]),
         "voltase": voltase.__version__,
-        "trajectories": ", ".join(map(str, trajectories)),
+        "files": ", ".join(map(str, files)),
         "units": "in the names of the columns; _err: one standard error",
     }
 
 
-def _summary(
+def start_summary(
     folder: Path, command: str, source: Mapping[str, Any], options: Mapping[str, Any]
 ) -> RunSummary:
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}

@@ -159,8 +159,8 @@ def parse_layers(text: str) -> list[float]:
     return _parse_numbers(text, "layers")
 
 
-def parse_charges(text: str) -> dict[str, float]:
-    """Charges in e by element from a text such as ``O=-0.8,H=0.4``."""
+def parse_charges(text: str, option: str = "charges") -> dict[str, float]:
+    """Charges in e by element from a text such as ``O=-0.8,H=0.4``; ``option`` is what gave it."""
     charges = {}
     for item in text.split(","):
         symbol, _, value = item.partition("=")
@@ -168,7 +168,7 @@ def parse_charges(text: str) -> dict[str, float]:
             charges[symbol.strip()] = float(value)
         except ValueError:
             raise InputError(
-                f"--charges: found '{item}', expected an element and its charge, such as O=-0.8"
+                f"--{option}: found '{item}', expected an element and its charge, such as O=-0.8"
             ) from None
     return charges
 

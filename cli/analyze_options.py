@@ -106,3 +106,16 @@ SPECIFIC: dict[str, Any] = {
         float, "Temperature in K, for the capacitance from fluctuations.", OBSERVABLE
     ),
 }  # fmt: skip
+
+GRID: dict[str, Any] = {
+    "valence": option(
+        str, "Electrons of each element in the density, such as Pt=10,O=6,H=1.", INPUT,
+        metavar="X=N,...",
+    ),
+    "group": option(str, "Group of an HDF5 file.", INPUT),
+    "boundary": option(
+        str, "Of Poisson's equation: periodic, or open with vacuum at z = 0.", OBSERVABLE,
+        "periodic", metavar="open|periodic",
+    ),
+    "smearing": option(float, "Width of the Gaussian ions, A.", OBSERVABLE, "0.3"),
+}  # fmt: skip
