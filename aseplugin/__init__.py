@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voltase.aseplugin.building.interface import build_interface
     from voltase.aseplugin.calculators.pemace import PEMACE
+    from voltase.aseplugin.engines.gpaw import GPAWEngine
     from voltase.aseplugin.models.checkpoint import read_interface
     from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
     from voltase.aseplugin.potentiostat.wrapper import ConstantPotential
@@ -17,6 +18,7 @@ __all__ = [
     "PEMACE",
     "ConstantPotential",
     "ConstantPotentialMD",
+    "GPAWEngine",
     "build_interface",
     "read_interface",
 ]
@@ -25,6 +27,7 @@ _PUBLIC = {
     "PEMACE": "voltase.aseplugin.calculators.pemace",
     "ConstantPotential": "voltase.aseplugin.potentiostat.wrapper",
     "ConstantPotentialMD": "voltase.aseplugin.potentiostat.dynamics",
+    "GPAWEngine": "voltase.aseplugin.engines.gpaw",
     "build_interface": "voltase.aseplugin.building.interface",
     "read_interface": "voltase.aseplugin.models.checkpoint",
 }

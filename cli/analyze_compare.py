@@ -106,7 +106,7 @@ def analyse_series(folder: Path, options: Mapping[str, Any]) -> str:
         raise InputError(f"DIR: found {len(runs)} runs in {folder}, expected two or more")
     out = checked_folder(options["out"] or folder / "analysis")
     series = PotentialSeries(_reference_of(folder))
-    parsers = {"charges": parse_charges, "layers": parse_layers}
+    parsers: dict[str, Any] = {"charges": parse_charges, "layers": parse_layers}
     given: dict[str, Any] = {name: parse(options[name]) for name, parse in parsers.items()
                              if options[name] is not None}  # fmt: skip
     for label, path in runs.items():

@@ -74,6 +74,8 @@ class ElectronicState:
     fermi_level : float or None
         On the code's own scale, eV.
     scf_iterations : int or None
+    free_energy : float or None
+        Of the smeared electrons, canonical, eV, where it is not the energy.
     arrays : dict
         Results per atom, such as ``hirshfeld_charges`` (e), shape (atoms,).
     """
@@ -83,6 +85,7 @@ class ElectronicState:
     electrode_potential: float | None
     fermi_level: float | None = None
     scf_iterations: int | None = None
+    free_energy: float | None = None
     arrays: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
@@ -96,7 +99,8 @@ class Engine(Calculator):
 
     Results
     -------
-    ``energy`` and ``free_energy`` (E(R, n), eV), ``forces`` (eV/A), ``electrode_potential``
+    ``energy`` (E(R, n), eV), ``free_energy`` (that of the smeared electrons, where the code gives
+    both), ``forces`` (eV/A), ``electrode_potential``
     (absolute, V), ``grand_energy`` (Omega = E + Phi n, eV), ``fermi_level`` (eV),
     ``scf_iterations``, and the code's atomic charges (e).
 
@@ -188,7 +192,7 @@ class Engine(Calculator):
         self._check(state)
         self.results = {
             "energy": state.energy,
-            "free_energy": state.energy,
+            "free_energy": state.energy if state.free_energy is None else state.free_energy,
             "forces": state.forces,
             **state.arrays,
         }

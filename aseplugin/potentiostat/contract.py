@@ -10,7 +10,8 @@ array the largest counts; not necessarily at every step) and ``electrode_potenti
 the attributes ``excess_electrons_per_area_range`` (e/A^2) and ``potential_range`` (absolute V),
 the ranges a model was trained on, with ``allow_extrapolation`` to waive them; the method
 ``electrode_area(atoms)``, the area n spreads over (A^2, both faces of a slab that is charged on
-both); ``identity``, a text that changes with the model; and
+both); ``potential_tolerance``, how close (V) it can tell potentials, if that is more than rounding;
+``identity``, a text that changes with the model; and
 ``checkpoint_state() -> dict[str, ndarray]`` with ``restore_state(dict)``, for a calculator whose
 next result depends on its past, to the last bit.
 """

@@ -79,7 +79,7 @@ class ConstantPotentialMD:
     capacitance : float, optional
         First guess of -dn/dPhi, e/V; by default the calculator's own, or 10 uF/cm2.
     n_bounds : (float, float), optional
-        Hard bounds on n, e.
+        Hard bounds on n, e; over a calculator without a training range 0.1 e/A^2 by default.
     allow_extrapolation : bool
         Let n and the target leave the calculator's training ranges, with a logged warning; also
         by the calculator's own ``allow_extrapolation``. The instantaneous potential is not held

@@ -13,6 +13,9 @@ logger = logging.getLogger(__name__)
 # First guess of a metal-water interface, as GPAW's SJM takes it.
 DEFAULT_AREAL_CAPACITANCE = 10.0  # uF/cm2
 
+# Far beyond any electrode, 160 uC/cm2: n has run away.
+RUNAWAY_PER_AREA = 0.1  # e/A^2
+
 UNBOUNDED = (-math.inf, math.inf)
 
 
@@ -59,9 +62,16 @@ class Limits:
         n_bounds: tuple[float, float] | None = None,
         allow_extrapolation: bool = False,
     ) -> "Limits":
-        """Limits of a run of ``calculator`` whose n spreads over ``area``, A^2."""
-        low, high = UNBOUNDED if n_bounds is None else _interval("n_bounds", n_bounds)
+        """Limits of a run of ``calculator`` whose n spreads over ``area``, A^2.
+
+        Without bounds and without a training range, n is stopped at 0.1 e/A^2, as it has run away.
+        """
         per_area = getattr(calculator, "excess_electrons_per_area_range", None)
+        low, high = UNBOUNDED
+        if n_bounds is not None:
+            low, high = _interval("n_bounds", n_bounds)
+        elif per_area is None and area is not None:
+            low, high = -RUNAWAY_PER_AREA * area, RUNAWAY_PER_AREA * area
         n_range = UNBOUNDED
         if per_area is not None:
             if area is None:

@@ -54,7 +54,7 @@ class ConstantPotential(Calculator):
         First guess of n, e; by default the calculator's present value. Later geometries start
         from the last solution.
     n_bounds : (float, float), optional
-        Hard bounds on n, e.
+        Hard bounds on n, e; over a calculator without a training range 0.1 e/A^2 by default.
     allow_extrapolation : bool
         Let n and the potential leave the calculator's training ranges, with a logged warning;
         also by the calculator's own ``allow_extrapolation``.

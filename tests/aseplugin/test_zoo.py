@@ -1,5 +1,6 @@
 """The bundled models: what their cards promise, and the invariants on a real network."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,34 @@ def test_the_interface_is_water_on_a_slab(interface: Atoms) -> None:
     metal = interface.positions[symbols == "Pt", 2].max()
     assert interface.positions[oxygen, 2].min() > metal + 1.5
     assert interface.cell[2, 2] > interface.positions[:, 2].max() + 5.0
+
+
+def with_moved_protons(atoms: Atoms, longest: float = 2.1) -> Iterator[Atoms]:
+    """Copies in which one proton has gone to its next oxygen along a hydrogen bond."""
+    oxygen, hydrogen = np.flatnonzero(atoms.numbers == 8), np.flatnonzero(atoms.numbers == 1)
+    distances = atoms.get_all_distances(mic=True)[np.ix_(hydrogen, oxygen)]
+    for proton, row in zip(hydrogen, distances, strict=True):
+        host = np.argsort(row)[1]
+        if row[host] < longest:
+            copy = atoms.copy()
+            away = atoms.get_distance(oxygen[host], proton, mic=True, vector=True)
+            copy.positions[proton] -= away * (1.0 - 1.0 / row[host])
+            yield copy
+
+
+@pytest.mark.parametrize("domain", ["cp2k", "gpaw-sjm"])
+def test_a_molecule_does_not_give_its_proton_away(domain: str, interface: Atoms) -> None:
+    """Without frames of broken molecules a third of these energies are negative."""
+    calculator = PEMACE("pt111-water", domain=domain)
+    interface.calc = calculator
+    whole = interface.get_potential_energy()
+    costs = []
+    for moved in with_moved_protons(interface):
+        moved.calc = calculator
+        costs.append(moved.get_potential_energy() - whole)
+    assert len(costs) > 30
+    assert min(costs) > 0.4
+    assert 0.8 < np.median(costs) < 2.0
 
 
 def test_potential_and_forces_are_derivatives(exact: PEMACE, interface: Atoms) -> None:

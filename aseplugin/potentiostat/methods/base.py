@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms
 
+from voltase.aseplugin.engines.base import ScfError
 from voltase.aseplugin.errors import DynamicsError, InputError
 from voltase.aseplugin.potentiostat.contract import CANONICAL, ChargedModel, SinglePoint
 from voltase.aseplugin.potentiostat.limits import Limits, guess_capacitance
@@ -18,8 +19,11 @@ logger = logging.getLogger(__name__)
 
 # The estimate of the capacitance stays within this factor of the first one.
 _CAPACITANCE_FACTOR = 3.0
-# Of the solution for n before the first step, unless the user gives n.
+# Of the solution for n before the first step, unless the user gives n or the calculator cannot
+# tell potentials that close.
 _START_TOLERANCE = 1e-3  # V
+# Of a change of n at which a calculation did not converge, for the second try.
+_RETRY_FRACTION = 0.5
 _MAX_POTENTIAL_STEP = 2.0  # V
 
 
@@ -157,7 +161,7 @@ class CanonicalPotentiostat(Potentiostat):
             target,
             start=float(self.context.model.calculator.excess_electrons or 0.0),
             capacitance=self.capacitance,
-            tolerance=_START_TOLERANCE,
+            tolerance=max(_START_TOLERANCE, self._potential_tolerance()),
             max_step=_MAX_POTENTIAL_STEP * self.capacitance,
             bounds=self.context.limits.solver_bounds,
         )
@@ -167,6 +171,9 @@ class CanonicalPotentiostat(Potentiostat):
             self._first_capacitance(known)
         elif solution.measured:
             self.update_capacitance(solution.capacitance)
+
+    def _potential_tolerance(self) -> float:
+        return float(getattr(self.context.model.calculator, "potential_tolerance", 0.0))
 
     def _potential_at(self, n: float) -> tuple[float, float | None]:
         self.evaluate_at(n)
@@ -196,6 +203,31 @@ class CanonicalPotentiostat(Potentiostat):
         self.context.limits.check_n(n)
         self.point = self.context.model.evaluate(self.context.atoms, n)
 
+    def evaluate_near(self, n: float) -> None:
+        """Single point at ``n``, or nearer to the n of the last one, if it does not converge.
+
+        Back to the last good state and half of the change of n, once: the ions' positions would
+        be the same again, as they do not depend on it. Sets ``n`` to where the point is.
+
+        Raises
+        ------
+        ScfError
+            If the second try does not converge either.
+        """
+        last = self.current.excess_electrons
+        try:
+            self.evaluate_at(n)
+        except ScfError as error:
+            nearer = last + _RETRY_FRACTION * (n - last)
+            logger.warning("%s at n = %.6g e; back to the last point, n = %.6g e, and half of the "
+                           "change: n = %.6g e", error, n, last, nearer)  # fmt: skip
+            self.evaluate_at(nearer)
+            n = nearer
+        self.n = n
+
     def evaluate(self) -> None:
-        """Single point at the present n."""
-        self.evaluate_at(self.n)
+        """Single point at the present n; see :meth:`evaluate_near`."""
+        wanted = self.n
+        self.evaluate_near(wanted)
+        # What the change of n does to E + Phi_t n is not the dynamics' own.
+        self.heat += (self.target - self.current.potential) * (self.n - wanted)

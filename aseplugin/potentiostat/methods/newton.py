@@ -67,7 +67,7 @@ class PredictorNewton(CanonicalPotentiostat):
 
     def evaluate(self) -> None:
         """Single point at the predicted n, and a second one if the prediction missed."""
-        self.evaluate_at(self.n)
+        self.evaluate_near(self.n)
         self.evaluations += 1
         self._adopt_capacitance()
         if abs(self.current.potential - self.target) > self.tolerance:
@@ -77,8 +77,7 @@ class PredictorNewton(CanonicalPotentiostat):
 
     def _correct(self) -> None:
         n, potential = self.n, self.current.potential
-        self.n = self._solution()
-        self.evaluate_at(self.n)
+        self.evaluate_near(self._solution())
         self.evaluations += 1
         self.corrections += 1
         if self.current.capacitance is not None:
