@@ -26,6 +26,7 @@ from voltase.cli.terminal import (
     say,
     silent_imports,
 )
+from voltase.cli.train_loop import EPILOG, loop
 
 if TYPE_CHECKING:
     from voltase.aseplugin.training.run import RunConfig, TrainingRun
@@ -57,6 +58,9 @@ app = typer.Typer(
 @app.callback()
 def _pe_train() -> None:
     pass
+
+
+app.command(cls=OneLineCommand, epilog=EPILOG)(loop)
 
 
 @app.command(

@@ -71,6 +71,8 @@ class RunConfig:
         Checkpoint whose weights the training starts from; what it held out is held out again.
     restart : bool
         Go on from the state in the folder, if there is one.
+    split : EarlierSplit, optional
+        What is held out of its config types, instead of what ``init`` held out.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -82,6 +84,7 @@ class RunConfig:
     threads: int | None = None
     init: str | None = None
     restart: bool = True
+    split: EarlierSplit | None = None
 
 
 class TrainingRun:
@@ -140,7 +143,9 @@ class TrainingRun:
                                    None if start is None else start[0].config)  # fmt: skip
         check_free_entries(config.card, settings.domains)
         samples = group_samples(frames, config.data, settings)
-        earlier = None if start is None else EarlierSplit.of_card(start[1])
+        earlier = config.split
+        if earlier is None and start is not None:
+            earlier = EarlierSplit.of_card(start[1])
         self.split = split_samples(samples, config.data, earlier)
         stored = None if meta is None else meta.get("model")
         self.taken: tuple[int, int] | None = None

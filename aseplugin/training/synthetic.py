@@ -20,6 +20,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from scipy.spatial.transform import Rotation
 
 from voltase.aseplugin.electrochemistry import EPSILON_0
+from voltase.aseplugin.engines.base import Capabilities, ElectronicState, Engine
 from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.structures import neighbour_list
 
@@ -92,6 +93,49 @@ class PointChargeElectrode(Calculator):
             "forces": forces,
             "electrode_potential": self.zero_charge_potential - n / total - shift,
         }
+
+
+class PointChargeEngine(Engine):
+    """`PointChargeElectrode` in the place of an electronic-structure code.
+
+    Parameters
+    ----------
+    excess_electrons, capacitance, zero_charge_potential : float
+        As there.
+    """
+
+    code = "point charges"
+
+    def __init__(self, excess_electrons: float = 0.0, capacitance: float = 2e-3,
+                 zero_charge_potential: float = 4.8) -> None:  # fmt: skip
+        self._electrode = PointChargeElectrode(0.0, capacitance, zero_charge_potential)
+        super().__init__(excess_electrons)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything but densities."""
+        return Capabilities(potential_reference="vacuum")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The two constants of the electrode."""
+        electrode = self._electrode
+        return {
+            "capacitance": electrode.capacitance,
+            "zero_charge_potential": electrode.zero_charge_potential,
+        }
+
+    def version(self) -> str:
+        """There is one only."""
+        return "1"
+
+    def single_point(self, atoms: Atoms, excess_electrons: float) -> ElectronicState:
+        """Evaluate the formula."""
+        electrode = self._electrode
+        electrode.excess_electrons = excess_electrons
+        electrode.calculate(atoms)
+        found = electrode.results
+        return ElectronicState(found["energy"], found["forces"], found["electrode_potential"])
 
 
 def synthetic_frames(geometries: int, charges: int = 3, largest: float = 0.003, waters: int = 3,
