@@ -11,6 +11,7 @@ COMMANDS = {
     "pe-train": ("voltase.cli.train", "Train a potential-dependent MACE force field."),
     "pe-analyze": ("voltase.cli.analyze", "Analyse the water in a trajectory."),
     "pe-build": ("voltase.cli.build", "Build an interface from a crystal, a facet and water."),
+    "pe-label": ("voltase.cli.label", "Label structures with DFT at charges or potentials."),
 }
 
 

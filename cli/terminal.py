@@ -110,7 +110,12 @@ def log_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(
-    description: str, total: int | None, *, shown: bool = True, threads: bool = True
+    description: str,
+    total: int | None,
+    *,
+    shown: bool = True,
+    threads: bool = True,
+    window: float = 30.0,
 ) -> Iterator[Bar]:
     """Progress bar on a terminal; nothing elsewhere or in other processes than the first.
 
@@ -122,6 +127,8 @@ def progress_bar(
         False for no bar at all.
     threads : bool
         Whether a thread may keep the bar moving; False where processes are forked meanwhile.
+    window : float
+        Seconds over which the speed is averaged, for the time left.
     """
     from rich.console import Console
     from rich.progress import (
@@ -137,7 +144,8 @@ def progress_bar(
     shown = shown and console.is_terminal and process_rank() == 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=not shown, auto_refresh=threads) as progress:
+    with Progress(*columns, console=console, disable=not shown, auto_refresh=threads,
+                  speed_estimate_period=window) as progress:  # fmt: skip
         task = progress.add_task(description, total=total)
         last = [0.0]
 
