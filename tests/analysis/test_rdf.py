@@ -95,7 +95,7 @@ def test_orientation_changes_nothing(rng: np.random.Generator, how: str) -> None
 
 def test_what_cannot_be_is_refused(rng: np.random.Generator) -> None:
     u = load([film(rng)])
-    with pytest.raises(InputError, match="^r_max: found 9 A, expected at most half"):
+    with pytest.raises(InputError, match="^r_max: found 9 A, expected .* at most half"):
         SlabRDF(u, r_max=9.0).run()
     for pairs, message in ((["OO"], "expected two elements"), (["O-Na"], "has no Na"),
                            ([], "found none")):  # fmt: skip
