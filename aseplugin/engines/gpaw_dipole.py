@@ -30,6 +30,8 @@ class ReciprocalDipoleCorrection(DipoleCorrection):
         GPAW's, with a dielectric.
     """
 
+    correction: Any  # of the base class; declared for where GPAW is not installed
+
     def __init__(self, poissonsolver: Any) -> None:
         super().__init__(poissonsolver, "xy")
         self._permittivity: Any = None
