@@ -27,6 +27,11 @@ POTENTIAL_CENTRE = 4.44
 
 DIPOLE_PARAMETERS = ("vector_mix", "gate", "bond_charge", "dipole_scale", "screening")
 """Which of the head's parameters make the atoms' dipoles."""
+DOMAIN_PARAMETERS = (
+    "zero_charge_potential", "log_capacitance", "curvature", "dipole_scale", "depolarisation",
+    "scalar.2.weight", "scalar.2.bias", "screening.weight", "screening.bias",
+)  # fmt: skip
+"""Parameters of `ElectrodeHead` whose leading rows are as many blocks as there are domains."""
 
 
 class ElectrodeHead(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from voltase.aseplugin.models.electrode import DOMAIN_PARAMETERS
 from voltase.aseplugin.models.pemace import PEMACEModel
 
 _LAST = ("linear_1.weight", "linear_2.weight")
@@ -44,14 +45,13 @@ def _order(model: PEMACEModel, start: PEMACEModel) -> list[int]:
 def _electrode(model: PEMACEModel, start: PEMACEModel) -> dict[str, Tensor]:
     """Electrode parameters with one block of leading rows a domain, dealt out anew."""
     order, count = _order(model, start), len(start.config.domains)
-    dealt: dict[str, Tensor] = {}
-    current = dict(model.electrode.named_parameters())
-    for name, value in start.electrode.named_parameters():
-        if value.shape == current[name].shape:
-            continue
-        blocks = value.detach().view(count, -1, *value.shape[1:])
-        dealt[f"electrode.{name}"] = blocks[order].reshape(-1, *value.shape[1:])
-    return dealt
+    return {
+        f"electrode.{name}": value.detach()
+        .view(count, -1, *value.shape[1:])[order]
+        .reshape(-1, *value.shape[1:])
+        for name, value in start.electrode.named_parameters()
+        if name in DOMAIN_PARAMETERS
+    }
 
 
 def _readouts(model: PEMACEModel, start: PEMACEModel) -> dict[str, Tensor]:
@@ -65,10 +65,13 @@ def _readouts(model: PEMACEModel, start: PEMACEModel) -> dict[str, Tensor]:
     for layer in range(last_layer):
         name = f"{layer}.linear.weight"
         by_domain = known[f"readouts.{name}"].view(-1, columns, members)
-        weights[f"readouts.{name}"] = by_domain[:, order[0] if own else 0].flatten()
-        if len(order) > 1:
-            corrections = _corrections(by_domain, known.get(f"corrections.{name}"))
-            weights[f"corrections.{name}"] = corrections[:, order[1:]].flatten()
+        if f"corrections.{name}" in known:
+            corrections = known[f"corrections.{name}"].view(len(by_domain), -1, members)
+            by_domain = torch.cat([by_domain, by_domain + corrections], dim=1)
+        first, *others = by_domain[:, order].unbind(dim=1)
+        weights[f"readouts.{name}"] = first.flatten()
+        if others:
+            weights[f"corrections.{name}"] = torch.stack([o - first for o in others], 1).flatten()
     hidden, out = (known[f"readouts.{last_layer}.{name}"] for name in _LAST)
     last = dict(model.readouts[-1].named_parameters())
     by_domain = out.view(-1, columns, members)[:, order[0] if own else 0]
@@ -78,19 +81,8 @@ def _readouts(model: PEMACEModel, start: PEMACEModel) -> dict[str, Tensor]:
     # e3nn divides by the root of the number of inputs.
     grown = torch.zeros(n_new, members, dtype=out.dtype)
     grown[:n_hidden] = by_domain * (n_new / n_hidden) ** 0.5
-    first = last[_LAST[0]].detach().clone().view(-1, n_new)
-    first[:, :n_hidden] = hidden.view(-1, n_hidden)
-    weights[f"readouts.{last_layer}.{_LAST[0]}"] = first.flatten()
+    wider = last[_LAST[0]].detach().clone().view(-1, n_new)
+    wider[:, :n_hidden] = hidden.view(-1, n_hidden)
+    weights[f"readouts.{last_layer}.{_LAST[0]}"] = wider.flatten()
     weights[f"readouts.{last_layer}.{_LAST[1]}"] = grown.flatten()
     return weights
-
-
-def _corrections(by_domain: Tensor, shared: Tensor | None) -> Tensor:
-    """What each domain adds to the first in one layer, (channels, domains, members).
-
-    From the readouts of all domains, or from the corrections beside a shared one.
-    """
-    differences = by_domain - by_domain[:, :1]
-    if shared is None:
-        return differences
-    return torch.cat([differences, shared.view(len(by_domain), -1, by_domain.shape[2])], dim=1)

@@ -108,6 +108,21 @@ def test_a_new_domain_starts_as_the_first(own: PEMACEModel, readouts: str) -> No
         torch.testing.assert_close(after[2], before[1], rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize("readouts", ["own", "shared"])
+def test_domains_are_matched_by_name_not_by_place(own: PEMACEModel, readouts: str) -> None:
+    start = network(replace(OWN, readouts=readouts))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in start.electrode.parameters():
+            parameter += 0.01 * torch.rand_like(parameter)
+    turned = network(replace(OWN, domains=["third", "first", "second"], readouts="shared"))
+    take_weights(turned, start)
+    before, after = faces(start, 3), faces(turned, 3)
+    torch.testing.assert_close(after[0], before[2], rtol=1e-10, atol=0)
+    torch.testing.assert_close(after[..., 1:], before[[2, 0, 1], ..., 1:], rtol=1e-10, atol=0)
+    if readouts == "shared":
+        torch.testing.assert_close(after, before[[2, 0, 1]], rtol=1e-10, atol=0)
+
+
 def test_the_forms_are_told_apart() -> None:
     with pytest.raises(InputError, match="readouts: found 'other', expected one of own, shared"):
         replace(OWN, readouts="other")  # type: ignore[arg-type]
