@@ -21,6 +21,7 @@ from voltase.cli.analyze_options import (
     option,
 )
 from voltase.cli.command import OneLineCommand, OneLineGroup
+from voltase.cli.options import Version
 from voltase.cli.terminal import log_warnings, one_line_errors
 
 app = typer.Typer(
@@ -32,22 +33,9 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        import voltase
-
-        typer.echo(f"voltase {voltase.__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _main(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
+    version: Version = False,
 ) -> None:
     pass
 

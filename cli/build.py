@@ -1,29 +1,18 @@
 """``pe-build``: an interface from a bulk crystal, a facet and water."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from voltase.cli import options
 from voltase.cli.command import OneLineCommand
+from voltase.cli.options import in_panel
 from voltase.cli.terminal import log_warnings, one_line_errors
 
 SLAB, WATER, CELL, OUTPUT = "Slab", "Water", "Cell", "Output"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        import voltase
-
-        typer.echo(f"voltase {voltase.__version__}")
-        raise typer.Exit
-
-
-def _option(help_: str, panel: str, default: str | None = None, **more: Any) -> Any:
-    return typer.Option(help=help_, rich_help_panel=panel, show_default=default or False, **more)
 
 
 @app.command(
@@ -49,16 +38,16 @@ def pe_build(
     ] = None,
     layers: Annotated[
         int | None,
-        _option("Planes of atoms in metals; O-M2O2-O in rutile(110).", SLAB, "4"),
+        in_panel("Planes of atoms in metals; O-M2O2-O in rutile(110).", SLAB, "4"),
     ] = None,
     supercell: Annotated[
         str | None,
-        _option("3x2, c(2x2), root3xroot3R30, 2xroot3rect or a matrix 2,1,-1,1.", SLAB, "1x1",
+        in_panel("3x2, c(2x2), root3xroot3R30, 2xroot3rect or a matrix 2,1,-1,1.", SLAB, "1x1",
                 metavar="CELL"),
     ] = None,
     termination: Annotated[
         str | None,
-        _option("Index or name, see --list-terminations.", SLAB, "the first", metavar="NAME"),
+        in_panel("Index or name, see --list-terminations.", SLAB, "the first", metavar="NAME"),
     ] = None,
     whole_layers: Annotated[
         bool | None,
@@ -66,45 +55,45 @@ def pe_build(
                      help="Whole layers, even if the faces then differ."),
     ] = None,
     a: Annotated[
-        float | None, _option("Lattice constant in A.", SLAB, "the crystal's")
+        float | None, in_panel("Lattice constant in A.", SLAB, "the crystal's")
     ] = None,
     c: Annotated[
-        float | None, _option("Lattice constant in A.", SLAB, "the crystal's")
+        float | None, in_panel("Lattice constant in A.", SLAB, "the crystal's")
     ] = None,
     fix: Annotated[
         int | None,
-        _option("Layers held by FixAtoms: the lowest, or the middle ones if both faces are wet.",
+        in_panel("Layers held by FixAtoms: the lowest, or the middle ones if both faces are wet.",
                 SLAB, "half of them"),
     ] = None,
     adsorb: Annotated[
         list[str] | None,
-        _option("What sits on a kind of site, and how many times; see --list-sites. May be "
+        in_panel("What sits on a kind of site, and how many times; see --list-sites. May be "
                 "repeated.", SLAB, metavar="OH@top:2"),
     ] = None,
-    thickness: Annotated[float | None, _option("Of each film of water in A.", WATER)] = None,
-    waters: Annotated[int | None, _option("Molecules in each film.", WATER)] = None,
-    density: Annotated[float | None, _option("In g/cm3.", WATER, "0.997")] = None,
+    thickness: Annotated[float | None, in_panel("Of each film of water in A.", WATER)] = None,
+    waters: Annotated[int | None, in_panel("Molecules in each film.", WATER)] = None,
+    density: Annotated[float | None, in_panel("In g/cm3.", WATER, "0.997")] = None,
     ions: Annotated[
         str | None,
-        _option("In each film, in place of water.", WATER, metavar="Na+:1,ClO4-:1"),
+        in_panel("In each film, in place of water.", WATER, metavar="Na+:1,ClO4-:1"),
     ] = None,
     water_on: Annotated[
         str | None,
-        _option("top, both (films beyond both faces), or between (the faces of a cell without "
+        in_panel("top, both (films beyond both faces), or between (the faces of a cell without "
                 "vacuum).", WATER, "top", metavar="[top|both|between]"),
     ] = None,
     gap: Annotated[
         float | None,
-        _option("From the outermost atoms of the slab to the film, in A.", WATER, "2.3"),
+        in_panel("From the outermost atoms of the slab to the film, in A.", WATER, "2.3"),
     ] = None,
     sweeps: Annotated[
-        int | None, _option("Attempts to move each molecule.", WATER, "500")
+        int | None, in_panel("Attempts to move each molecule.", WATER, "500")
     ] = None,
     seed: options.Seed = None,
-    vacuum: Annotated[float | None, _option("In A.", CELL, "12")] = None,
+    vacuum: Annotated[float | None, in_panel("In A.", CELL, "12")] = None,
     out: Annotated[
         Path | None,
-        _option("Any format that ASE writes; a summary, NAME.yaml, goes beside it.", OUTPUT,
+        in_panel("Any format that ASE writes; a summary, NAME.yaml, goes beside it.", OUTPUT,
                 "CRYSTAL-FACET.extxyz", metavar="FILE"),
     ] = None,
     format_: Annotated[
@@ -130,19 +119,14 @@ def pe_build(
     ] = False,
     config: Annotated[
         Path | None,
-        _option("Any of these options from a YAML file; the command line wins.", OUTPUT,
+        in_panel("Any of these options from a YAML file; the command line wins.", OUTPUT,
                 metavar="FILE"),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Print errors only.", rich_help_panel=OUTPUT)
     ] = False,
     debug: options.Debug = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
+    version: options.Version = False,
 ) -> None:  # fmt: skip
     """Build a slab with a facet, under water with ions.
 

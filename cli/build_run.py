@@ -21,7 +21,7 @@ from voltase.aseplugin.building.settings import InterfaceSettings
 from voltase.aseplugin.building.sites import find_sites
 from voltase.aseplugin.building.terminations import find_terminations, slab_planes
 from voltase.aseplugin.errors import InputError
-from voltase.cli.config import check_keys, coerce, read_yaml
+from voltase.cli.config import check_keys, coerce, read_options
 from voltase.cli.summary import RunSummary
 from voltase.cli.terminal import progress_bar
 
@@ -133,13 +133,7 @@ def read_settings(
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in read_yaml(path).items():
-        name = str(key).replace("-", "_")
-        if name in found:
-            raise InputError(f"config: {path} has both spellings of {key!r}, expected one")
-        if value is not None:
-            found[name] = value
+    found = read_options(path)
     check_keys(found, [*_NAMES, "crystal", "facet"], "config")
     for name, value in found.items():
         if name in _KINDS:

@@ -97,6 +97,24 @@ def read_yaml(path: Path, named: str = "config") -> dict[str, Any]:
     return found
 
 
+def read_options(path: Path) -> dict[str, Any]:
+    """Options in a YAML file, by their names in Python; those without a value are left out.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used, or has both spellings of an option, with - and with _.
+    """
+    found: dict[str, Any] = {}
+    for key, value in read_yaml(path).items():
+        name = str(key).replace("-", "_")
+        if name in found:
+            raise InputError(f"config: {path} has both spellings of {key!r}, expected one")
+        if value is not None:
+            found[name] = value
+    return found
+
+
 def check_keys(found: Iterable[Any], valid: Iterable[str], section: str) -> None:
     """Check that all keys are known.
 

@@ -1,29 +1,18 @@
 """``pe-label``: labels from an electronic-structure code, at electron numbers or potentials."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from voltase.cli import options
 from voltase.cli.command import OneLineCommand
+from voltase.cli.options import in_panel
 from voltase.cli.terminal import log_warnings, one_line_errors
 
 POINTS, CODE, MACHINE, OUTPUT = "Points", "Code", "Machine", "Output"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        import voltase
-
-        typer.echo(f"voltase {voltase.__version__}")
-        raise typer.Exit
-
-
-def _option(help_: str, panel: str, default: str | None = None, **more: Any) -> Any:
-    return typer.Option(help=help_, rich_help_panel=panel, show_default=default or False, **more)
 
 
 @app.command(
@@ -43,21 +32,21 @@ def pe_label(
     ] = None,
     electrons: Annotated[
         str | None,
-        _option("Excess electrons n in e; own is the number that comes with each frame.", POINTS,
+        in_panel("Excess electrons n in e; own is the number that comes with each frame.", POINTS,
                 metavar="-0.3,0,0.3"),
     ] = None,
     surface_charge: Annotated[
         str | None,
-        _option("Instead, in uC/cm2 over the face of the cell.", POINTS, metavar="-10,0,10"),
+        in_panel("Instead, in uC/cm2 over the face of the cell.", POINTS, metavar="-10,0,10"),
     ] = None,
     potential: Annotated[
         str | None,
-        _option("Potentials, whose n is solved for; the points on the way are labels too.", POINTS,
+        in_panel("Potentials, whose n is solved for; the points on the way are labels too.", POINTS,
                 metavar="-0.5V,0V,0.5V"),
     ] = None,
     reference: Annotated[
         str | None,
-        _option("What potentials count from: SHE, absolute, RHE, Ag/AgCl or SCE.", POINTS, "SHE",
+        in_panel("What potentials count from: SHE, absolute, RHE, Ag/AgCl or SCE.", POINTS, "SHE",
                 metavar="NAME"),
     ] = None,
     ph: Annotated[
@@ -66,19 +55,19 @@ def pe_label(
                      rich_help_panel=POINTS),
     ] = None,
     she_absolute: Annotated[
-        float | None, _option("Absolute potential of the SHE in V.", POINTS, "4.44")
+        float | None, in_panel("Absolute potential of the SHE in V.", POINTS, "4.44")
     ] = None,
     tolerance: Annotated[
-        float | None, _option("On a potential that is solved for, V.", POINTS, "0.02")
+        float | None, in_panel("On a potential that is solved for, V.", POINTS, "0.02")
     ] = None,
     engine: Annotated[
         str | None,
-        _option("gpaw, vasp, espresso, cp2k, or module:Class of one of yours.", CODE,
+        in_panel("gpaw, vasp, espresso, cp2k, or module:Class of one of yours.", CODE,
                 metavar="NAME"),
     ] = None,
     config: Annotated[
         Path | None,
-        _option("Any of these options from a YAML file, and the engine's arguments under "
+        in_panel("Any of these options from a YAML file, and the engine's arguments under "
                 "settings; the command line wins.", CODE, metavar="FILE"),
     ] = None,
     keep_cell: Annotated[
@@ -93,20 +82,20 @@ def pe_label(
     ] = None,
     workers: Annotated[
         int | None,
-        _option("Processes on this machine, each with a structure; 0 is this process itself, "
+        in_panel("Processes on this machine, each with a structure; 0 is this process itself, "
                 "without dask.", MACHINE, "1"),
     ] = None,
     scheduler: Annotated[
         str | None,
-        _option("Instead, the workers of this dask scheduler; they have to share the folder.",
+        in_panel("Instead, the workers of this dask scheduler; they have to share the folder.",
                 MACHINE, metavar="tcp://HOST:PORT"),
     ] = None,
     out: Annotated[
         Path | None,
-        _option("Folder of the labels.", OUTPUT, "labels", metavar="DIR"),
+        in_panel("Folder of the labels.", OUTPUT, "labels", metavar="DIR"),
     ] = None,
     config_type: Annotated[
-        str | None, _option("Of the frames.", OUTPUT, "the engine's name", metavar="NAME")
+        str | None, in_panel("Of the frames.", OUTPUT, "the engine's name", metavar="NAME")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed before.",
@@ -121,12 +110,7 @@ def pe_label(
         bool, typer.Option("--quiet", help="Print errors only.", rich_help_panel=OUTPUT)
     ] = False,
     debug: options.Debug = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
+    version: options.Version = False,
 ) -> None:  # fmt: skip
     """Label structures with density functional theory, at electron numbers or potentials.
 

@@ -15,7 +15,7 @@ from voltase.aseplugin.electrochemistry import (
     parse_potential,
 )
 from voltase.aseplugin.errors import InputError, VoltaseError
-from voltase.cli.config import check_keys, coerce, read_yaml
+from voltase.cli.config import check_keys, coerce, read_options
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
 from voltase.cli.terminal import log_file, progress_bar, say
@@ -108,13 +108,7 @@ def read_settings(given: Mapping[str, Any], config: Path | None) -> LabelOptions
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in read_yaml(path).items():
-        name = str(key).replace("-", "_")
-        if name in found:
-            raise InputError(f"config: {path} has both spellings of {key!r}, expected one")
-        if value is not None:
-            found[name] = value
+    found = read_options(path)
     check_keys(found, _KINDS, "config")
     return {name: coerce(value, _KINDS[name], f"config.{name}") for name, value in found.items()}
 

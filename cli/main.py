@@ -1,9 +1,10 @@
 """``voltase``: what is installed, and which commands there are."""
 
 from importlib.util import find_spec
-from typing import Annotated
 
 import typer
+
+from voltase.cli.options import Version
 
 # Command -> the module with its main(), and what the list says of it.
 COMMANDS = {
@@ -30,26 +31,13 @@ def _help() -> str:
     )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        import voltase
-
-        typer.echo(f"voltase {voltase.__version__}")
-        raise typer.Exit
-
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command(help=_help())
 def _voltase(
     context: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
+    version: Version = False,
 ) -> None:
     typer.echo(context.get_help())
 

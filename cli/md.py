@@ -23,14 +23,6 @@ SYSTEM, DYNAMICS, OUTPUT, MACHINE = "System", "Dynamics", "Output", "Machine"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        import voltase
-
-        typer.echo(f"voltase {voltase.__version__}")
-        raise typer.Exit
-
-
 @app.command(
     "pe-md",
     cls=OneLineCommand,
@@ -282,12 +274,7 @@ def pe_md(
         typer.Option("--quiet", help="Print errors only.", rich_help_panel=MACHINE),
     ] = False,
     debug: options.Debug = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
+    version: options.Version = False,
 ) -> None:
     """Molecular dynamics of an electrode at constant potential.
 

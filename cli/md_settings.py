@@ -228,15 +228,9 @@ def read_config(path: Path) -> dict[str, Any]:
     InputError
         If the file is unusable, a key unknown or a value of the wrong type.
     """
-    from voltase.cli.config import check_keys, check_section, coerce, read_yaml
+    from voltase.cli.config import check_keys, check_section, coerce, read_options
 
-    found: dict[str, Any] = {}
-    for key, value in read_yaml(path).items():
-        name = str(key).replace("-", "_")
-        if name in found:
-            raise InputError(f"config: {path} has both spellings of {key!r}, expected one")
-        if value is not None:
-            found[name] = value
+    found = read_options(path)
     names = [field.name for field in fields(MDSettings)]
     check_keys(found, [*names, "out"], "config")
     values = {} if "out" not in found else {"out": coerce(found.pop("out"), str, "config.out")}

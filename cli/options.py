@@ -1,7 +1,7 @@
 """Options that several commands share, each described once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,3 +29,25 @@ Restart = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an error arose.")]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave, if asked to."""
+    if wanted:
+        import voltase
+
+        typer.echo(f"voltase {voltase.__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+    ),
+]
+
+
+def in_panel(help_: str, panel: str, default: str | None = None, **more: Any) -> Any:
+    """An option in a panel of the help, and a word on its default."""
+    return typer.Option(help=help_, rich_help_panel=panel, show_default=default or False, **more)
