@@ -13,7 +13,7 @@ help:
 	@echo "make test-all  run all tests, also the slow ones and those for a GPU or GPAW"
 	@echo "make lint      run ruff and mypy"
 	@echo "make demo      run a short MD at -0.5 V vs SHE into demo/: trajectory, log, plot, summary"
-	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (an hour or two);"
+	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (some two hours);"
 	@echo "               PROCESSES=N sets the number of processes, $(PROCESSES) by default"
 	@echo "make clean     remove everything the targets above created"
 

@@ -25,6 +25,14 @@ class ExtrapolationError(VoltaseError):
     """A request outside the range a model was trained on."""
 
 
+class EngineError(VoltaseError):
+    """A code that is absent, cannot give what is asked, or wrote what cannot be used."""
+
+
+class ScfError(EngineError):
+    """A self-consistency cycle that did not converge; another start or a smaller step may help."""
+
+
 class DynamicsError(VoltaseError):
     """A run that had to stop: not-a-number, explosion or lost atoms.
 

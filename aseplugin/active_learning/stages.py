@@ -25,8 +25,7 @@ from voltase.aseplugin.active_learning.progress import Progress, Stopped
 from voltase.aseplugin.active_learning.sampling import FRAMES, CountMolecules, SampledRun, sample
 from voltase.aseplugin.active_learning.selection import Selection, scaled_together, select
 from voltase.aseplugin.calculators.pemace import PEMACE
-from voltase.aseplugin.engines.base import EngineError
-from voltase.aseplugin.errors import DynamicsError
+from voltase.aseplugin.errors import DynamicsError, EngineError
 from voltase.aseplugin.models.checkpoint import load_checkpoint, read_card, resolve_checkpoint
 from voltase.aseplugin.training.frames import domain_of, read_frames
 from voltase.aseplugin.training.run import MODEL, RunConfig, TrainingRun

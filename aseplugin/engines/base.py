@@ -20,16 +20,8 @@ from numpy.typing import NDArray
 
 from voltase.aseplugin.density_grid import DensityGrid
 from voltase.aseplugin.electrochemistry import grand_potential
-from voltase.aseplugin.errors import InputError, VoltaseError
+from voltase.aseplugin.errors import EngineError, InputError
 from voltase.aseplugin.potentiostat.contract import CANONICAL
-
-
-class EngineError(VoltaseError):
-    """A code that is absent, cannot give what is asked, or wrote what cannot be used."""
-
-
-class ScfError(EngineError):
-    """A self-consistency cycle that did not converge; another start or a smaller step may help."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import copy
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ase.units import Bohr, Hartree
 from numpy.typing import NDArray
 
 from voltase.aseplugin.electrochemistry import charge_from_excess_electrons
-from voltase.aseplugin.engines.base import Capabilities, ElectronicState, EngineError
+from voltase.aseplugin.engines.base import Capabilities, ElectronicState
 from voltase.aseplugin.engines.cp2k_input import (
     default_keyword,
     has_section,
@@ -34,12 +33,11 @@ from voltase.aseplugin.engines.cp2k_input import (
 from voltase.aseplugin.engines.files import (
     FileEngine,
     configured,
-    last_line,
     read_text,
-    run_command,
     write_text,
 )
 from voltase.aseplugin.engines.vacuum_level import check_slab, vacuum_level, vacuum_middle
+from voltase.aseplugin.errors import EngineError
 
 _PROJECT = "cp2k"
 _CHARGES = {
@@ -165,19 +163,7 @@ class CP2KEngine(FileEngine):
 
     def version(self) -> str:
         """CP2K's version, from the program itself."""
-        if self._version is None:
-            with tempfile.TemporaryDirectory() as name:
-                command = f"{self.command} --version"
-                _, stderr = run_command(command, Path(name), self.output_name, timeout=60)
-                output = read_text(Path(name) / self.output_name)
-            found = re.search(r"CP2K version (\S+)", output)
-            if found is None:
-                raise EngineError(
-                    f"command: {self.command!r} did not start ({last_line(stderr or output)}), "
-                    f"expected one that starts {self.code}"
-                )
-            self._version = found[1]
-        return self._version
+        return self._printed_version(f"{self.command} --version", r"CP2K version (\S+)")
 
     def configured_command(self) -> str:
         """The command of ASE's configuration, or ``cp2k.psmp``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,14 @@ from ase.io.espresso import read_espresso_out, write_espresso_in
 from ase.io.espresso_namelist.namelist import Namelist
 
 from voltase.aseplugin.electrochemistry import charge_from_excess_electrons
-from voltase.aseplugin.engines.base import Capabilities, ElectronicState, EngineError
+from voltase.aseplugin.engines.base import Capabilities, ElectronicState
 from voltase.aseplugin.engines.files import (
     FileEngine,
     configured,
-    last_line,
-    read_text,
-    run_command,
     write_text,
 )
 from voltase.aseplugin.engines.vacuum_level import check_normal
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError
 
 _PREFIX = "pw"
 _OWN = {
@@ -166,19 +162,8 @@ class EspressoEngine(FileEngine):
 
     def version(self) -> str:
         """The version of pw.x, from what it prints at its start."""
-        if self._version is None:
-            # Without an input pw.x prints its header and stops; it may leave a file behind.
-            with tempfile.TemporaryDirectory() as name:
-                _, stderr = run_command(self.command, Path(name), self.output_name, timeout=60)
-                output = read_text(Path(name) / self.output_name)
-            found = re.search(r"Program PWSCF v\.(\S+)", output)
-            if found is None:
-                raise EngineError(
-                    f"command: {self.command!r} did not start ({last_line(stderr or output)}), "
-                    f"expected one that starts {self.code}"
-                )
-            self._version = found[1]
-        return self._version
+        # Without an input pw.x prints its header and stops.
+        return self._printed_version(self.command, r"Program PWSCF v\.(\S+)")
 
     def configured_command(self) -> str:
         """The command of ASE's configuration, or ``pw.x``."""

@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -19,8 +20,8 @@ import numpy as np
 from ase import Atoms
 from ase.config import cfg
 
-from voltase.aseplugin.engines.base import ElectronicState, Engine, EngineError, ScfError
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.engines.base import ElectronicState, Engine
+from voltase.aseplugin.errors import EngineError, InputError, ScfError
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +153,24 @@ class FileEngine(Engine):
                 ) from error
             write_text(self.run_directory / _STATE, json.dumps(system))
             return state
+
+    def _printed_version(self, command: str, pattern: str) -> str:
+        """What the first group of ``pattern`` matches in the output of a command, asked for once.
+
+        It runs in a folder of its own, where it may leave files behind.
+        """
+        if self._version is None:
+            with tempfile.TemporaryDirectory() as name:
+                _, stderr = run_command(command, Path(name), self.output_name, timeout=60)
+                output = read_text(Path(name) / self.output_name)
+            found = re.search(pattern, output)
+            if found is None:
+                raise EngineError(
+                    f"command: {self.command!r} did not start ({last_line(stderr or output)}), "
+                    f"expected one that starts {self.code}"
+                )
+            self._version = found[1]
+        return self._version
 
     def _run(self, atoms: Atoms, n: float, restart: bool) -> str:
         """Run the code; returns its output."""

@@ -13,13 +13,7 @@ from ase.units import Bohr, Ha, kJ, m
 from numpy.typing import NDArray
 
 from voltase.aseplugin.density_grid import DensityGrid
-from voltase.aseplugin.engines.base import (
-    Capabilities,
-    ElectronicState,
-    Engine,
-    EngineError,
-    ScfError,
-)
+from voltase.aseplugin.engines.base import Capabilities, ElectronicState, Engine
 from voltase.aseplugin.engines.gpaw_settings import (
     JELLIUM,
     LABELS,
@@ -28,6 +22,7 @@ from voltase.aseplugin.engines.gpaw_settings import (
     check_cell,
     grid_points,
 )
+from voltase.aseplugin.errors import EngineError, ScfError
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, vdw_alvarez, vdw_radii
 
-from voltase.aseplugin.engines.base import EngineError
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError
 
 BELOW_SLAB = 4.0
 """Vacuum under the lowest atom, A."""

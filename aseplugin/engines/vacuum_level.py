@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from voltase.aseplugin.engines.base import EngineError
+from voltase.aseplugin.errors import EngineError
 
 WINDOW = (0.24, 0.34)
 """Part of the vacuum, from the topmost atom on, over which the level is taken: beyond the tail of

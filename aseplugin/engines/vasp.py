@@ -15,10 +15,10 @@ from ase.calculators.vasp import Vasp, VaspChargeDensity
 from ase.io.vasp import read_vasp_out
 from numpy.typing import NDArray
 
-from voltase.aseplugin.engines.base import Capabilities, ElectronicState, EngineError
+from voltase.aseplugin.engines.base import Capabilities, ElectronicState
 from voltase.aseplugin.engines.files import FileEngine, read_text
 from voltase.aseplugin.engines.vacuum_level import check_slab, vacuum_level
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError
 
 _OWN = ("charge", "command", "directory", "efermi_ref", "ibrion", "icharg", "istart", "label",
         "lwave", "nelect", "nsw", "restart", "txt")  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from voltase.aseplugin.engines.base import EngineError
+from voltase.aseplugin.errors import EngineError
 from voltase.aseplugin.labelling.schedule import Task, number_text
 
 if TYPE_CHECKING:

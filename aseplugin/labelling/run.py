@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from voltase.aseplugin.engines.base import Engine, EngineError
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.engines.base import Engine
+from voltase.aseplugin.errors import EngineError, InputError
 from voltase.aseplugin.labelling.engine_spec import EngineSpec, plain_settings
 from voltase.aseplugin.labelling.lock import RunLock
 from voltase.aseplugin.labelling.merge import merge_densities, merge_labels, write_failures

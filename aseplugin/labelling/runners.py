@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from voltase.aseplugin.engines.base import EngineError
-from voltase.aseplugin.errors import InputError, VoltaseError
+from voltase.aseplugin.errors import EngineError, InputError, VoltaseError
 from voltase.aseplugin.labelling.schedule import Task
 from voltase.aseplugin.labelling.store import PointStore
 from voltase.aseplugin.labelling.worker import Job, Progress, label_structure

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voltase.aseplugin.errors import InputError, VoltaseError
+from voltase.aseplugin.errors import InputError, ScfError, VoltaseError
 from voltase.aseplugin.labelling.engine_spec import EngineSpec
 from voltase.aseplugin.labelling.lock import is_here, may_go_on
 from voltase.aseplugin.labelling.points import Point, density_arrays, labelled_frame
@@ -220,7 +220,6 @@ class _StructureWorker:
         return Point.of(frame.info)
 
     def _calculate(self, n: float) -> tuple[Any, Any]:
-        from voltase.aseplugin.engines.base import ScfError
         from voltase.aseplugin.engines.files import FileEngine
 
         warm = self.engine is not None

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms
 
-from voltase.aseplugin.engines.base import ScfError
-from voltase.aseplugin.errors import DynamicsError, InputError
+from voltase.aseplugin.errors import DynamicsError, InputError, ScfError
 from voltase.aseplugin.potentiostat.contract import CANONICAL, ChargedModel, SinglePoint
 from voltase.aseplugin.potentiostat.limits import Limits, guess_capacitance
 from voltase.aseplugin.potentiostat.solver import solve_excess_electrons

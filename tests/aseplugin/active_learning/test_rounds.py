@@ -15,8 +15,7 @@ from voltase.aseplugin.active_learning.labelling import EngineLabeller
 from voltase.aseplugin.active_learning.progress import Progress
 from voltase.aseplugin.active_learning.rounds import ActiveLearning, LoopOutcome
 from voltase.aseplugin.active_learning.stages import Stages
-from voltase.aseplugin.engines.base import EngineError
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError
 from voltase.aseplugin.training.run import TrainingRun
 
 MakeConfig = Callable[..., LoopConfig]

@@ -13,14 +13,13 @@ from ase.config import cfg
 from ase.units import Bohr, Hartree
 
 from voltase.aseplugin.engines import CP2KEngine
-from voltase.aseplugin.engines.base import EngineError, ScfError
 from voltase.aseplugin.engines.cp2k_input import (
     has_section,
     keyword,
     read_template,
     section_at,
 )
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError, ScfError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "engines" / "cp2k.out"
 BOTH = ("mulliken_charges", "hirshfeld_charges")

@@ -17,9 +17,8 @@ from ase.io.espresso import read_espresso_in, read_fortran_namelist
 from ase.units import Ry
 
 from voltase.aseplugin.engines import EspressoEngine
-from voltase.aseplugin.engines.base import EngineError, ScfError
 from voltase.aseplugin.engines.espresso import upper_level
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError, ScfError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "engines" / "espresso.pwo"
 PSEUDO_DIR = Path(os.environ.get("ESPRESSO_PSEUDO", "/usr/share/espresso/pseudo"))

@@ -15,10 +15,10 @@ import pytest
 from ase import Atoms
 
 from voltase.aseplugin.engines import make_engine
-from voltase.aseplugin.engines.base import Capabilities, ElectronicState, EngineError
+from voltase.aseplugin.engines.base import Capabilities, ElectronicState
 from voltase.aseplugin.engines.files import FileEngine, run_command, write_text
 from voltase.aseplugin.engines.vacuum_level import check_slab, vacuum_level
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError
 
 
 class Toy(FileEngine):

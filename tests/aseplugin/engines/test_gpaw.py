@@ -12,7 +12,6 @@ from ase.units import fs
 from voltase.aseplugin import ConstantPotentialMD
 from voltase.aseplugin.engines import gpaw as module
 from voltase.aseplugin.engines import make_engine
-from voltase.aseplugin.engines.base import EngineError, ScfError
 from voltase.aseplugin.engines.gpaw import GPAWEngine
 from voltase.aseplugin.engines.gpaw_settings import (
     LABELS,
@@ -21,7 +20,7 @@ from voltase.aseplugin.engines.gpaw_settings import (
     grid_points,
     place_in_cell,
 )
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError, ScfError
 
 N = 0.04  # e; the film has a gap at n = 0
 STEP = 0.02  # e

@@ -15,8 +15,7 @@ from ase.config import cfg
 from ase.io import read
 
 from voltase.aseplugin.engines import VaspEngine
-from voltase.aseplugin.engines.base import EngineError, ScfError
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError, ScfError
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "engines"
 VALENCE = {"Cu": 11.0, "H": 1.0}

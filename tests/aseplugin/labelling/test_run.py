@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from ase.io import read, write
 
-from voltase.aseplugin.engines.base import EngineError
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import EngineError, InputError
 from voltase.aseplugin.labelling.checks import energy_slopes, rms_difference
 from voltase.aseplugin.labelling.engine_spec import EngineSpec
 from voltase.aseplugin.labelling.lock import RUN, RunLock

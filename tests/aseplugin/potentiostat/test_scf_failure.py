@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from voltase.aseplugin.engines.base import ScfError
-from voltase.aseplugin.errors import DynamicsError, ExtrapolationError
+from voltase.aseplugin.errors import DynamicsError, ExtrapolationError, ScfError
 from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
 from voltase.aseplugin.potentiostat.limits import RUNAWAY_PER_AREA
 from voltase.aseplugin.testing import CapacitorOscillators

@@ -15,7 +15,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from voltase.aseplugin.density_grid import DensityGrid
-from voltase.aseplugin.engines.base import Capabilities, ElectronicState, Engine, ScfError
+from voltase.aseplugin.engines.base import Capabilities, ElectronicState, Engine
+from voltase.aseplugin.errors import ScfError
 
 STIFFNESS, COUPLING, PZC = 2.0, 0.4, 4.6
 
