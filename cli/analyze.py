@@ -128,6 +128,7 @@ _FOLDER = Annotated[
     ),
 ]
 _OUT_COMPARE = option(Path, "Folder of the results.", OUTPUT, "pe-analyze_compare", metavar="DIR")
+_OUT_GRID = option(Path, "Folder of the results.", OUTPUT, "pe-analyze_FILE", metavar="DIR")
 _OUT_SERIES = option(Path, "Folder of the results.", OUTPUT, "analysis in DIR", metavar="OUT")
 _START_SERIES = option(int, "First frame.", FRAMES, "behind a fifth of each run")
 _LABELS = option(str, "Names in tables and figures.", OUTPUT, "the files'", metavar="A,B,...")
@@ -154,7 +155,7 @@ app.command("grid", cls=OneLineCommand)(
     _with_signature(
         _grid,
         {"file": _FILE},
-        {**GRID, **{name: COMMON[name] for name in ("out", "quiet", "debug")}},
+        {**GRID, "out": _OUT_GRID, **{name: COMMON[name] for name in ("quiet", "debug")}},
     )
 )
 
