@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from MDAnalysis.analysis.backends import BackendBase
@@ -43,6 +44,7 @@ def _install(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -84,7 +86,9 @@ def map_in_processes(
     others, finished = set(multiprocessing.active_children()), False
     pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _install, (work,))
     try:
-        yield from pool.map(_call, jobs)
+        with _without_interrupts():
+            found = pool.map(_call, jobs)
+        yield from found
         finished = True
     except BrokenProcessPool as error:
         raise InputError(
@@ -96,6 +100,16 @@ def map_in_processes(
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Put off a Ctrl-C: it would show in processes that have not come to `_install` yet."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ReportingProcesses(BackendBase):

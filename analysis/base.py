@@ -189,6 +189,16 @@ class InterfaceAnalysis(AnalysisBase):
         return ResultsGroup(lookup={"accumulator": Accumulator.merge})
 
     def _conclude(self) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Turn what the frames have left into results; `run` does it.
+
+        Raises
+        ------
+        InputError
+            If the frames do not allow it, being too few for instance.
+        """
         self.accumulator = self.results.accumulator
         del self.results["accumulator"]
         self.results.correlation_times, self.results.blocks = {}, {}

@@ -21,13 +21,9 @@ class Together(InterfaceAnalysis):
     analyses : sequence of InterfaceAnalysis
         Of one universe. The first one's interface serves all; their results are as if each had run
         alone.
-    tolerant : bool
-        Let the others end if one cannot conclude, for want of frames for instance.
-
-    Attributes
-    ----------
-    failures : list of (InterfaceAnalysis, str)
-        Those that could not, and why.
+    conclude : bool
+        False leaves the analyses with what they have collected; `InterfaceAnalysis.finish` of
+        each does the rest, in any process.
 
     Raises
     ------
@@ -35,7 +31,7 @@ class Together(InterfaceAnalysis):
         If there are none, or they belong to different universes.
     """
 
-    def __init__(self, analyses: Sequence[InterfaceAnalysis], *, tolerant: bool = False) -> None:
+    def __init__(self, analyses: Sequence[InterfaceAnalysis], *, conclude: bool = True) -> None:
         if not analyses:
             raise InputError("analyses: found none, expected one or more")
         if any(a.universe is not analyses[0].universe for a in analyses):
@@ -43,8 +39,7 @@ class Together(InterfaceAnalysis):
         super().__init__(analyses[0].universe, interface=analyses[0].interface,
                          electrode=analyses[0].electrode)  # fmt: skip
         self.analyses = list(analyses)
-        self.tolerant = tolerant
-        self.failures: list[tuple[InterfaceAnalysis, str]] = []
+        self._finishes = conclude
 
     def prepare(self, scene: Scene) -> None:
         """Prepare each."""
@@ -76,12 +71,8 @@ class Together(InterfaceAnalysis):
                 self.n_frames, self.frames, self.times,
             )  # fmt: skip
             analysis.results.accumulator = accumulator
-            try:
-                analysis._conclude()
-            except InputError as error:
-                if not self.tolerant:
-                    raise
-                self.failures.append((analysis, str(error)))
+            if self._finishes:
+                analysis.finish()
 
 
 def _merge_all(parts: Sequence[Sequence[Accumulator]]) -> list[Any]:

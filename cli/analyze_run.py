@@ -7,8 +7,9 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,20 +61,23 @@ def run_command(command: str, trajectory: Path, options: Mapping[str, Any]) -> s
         without = [name for name in COMMANDS[command].parts if name not in analyses]
         analyses, left_out = keep_usable(analyses, frame_range(options))
         left_out |= dict.fromkeys(without, "pairs: found no oxygen, expected water")
-        together = run_all(analyses, options, tolerant=len(COMMANDS[command].parts) > 1)
-        for failed, why in together.failures:
-            name = next(key for key, analysis in analyses.items() if analysis is failed)
-            left_out[name] = why
-            del analyses[name]
-        check_any(analyses, left_out)
+        several = len(COMMANDS[command].parts) > 1
+        together = run_all(analyses, options, conclude=not several)
         header = make_header(trajectory, universe, together, options)
         folder.mkdir(parents=True, exist_ok=True)
         resolved = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
         summary = RunSummary(folder / f"pe-analyze_{command}.yaml", f"pe-analyze {command}",
                              {"trajectory": str(trajectory), **resolved})  # fmt: skip
-        written, sections = write_results(folder, analyses, header, warnings,
-                                          processes_for(options))  # fmt: skip
+        outcomes = write_results(folder, analyses, header, processes_for(options), several)
+        left_out |= {name: each for name, each in outcomes.items() if isinstance(each, str)}
+        found = {name: each for name, each in outcomes.items() if isinstance(each, Written)}
+        if not found:
+            remove_if_empty(folder)
+        check_any(found, left_out)
+    written = [path for each in found.values() for path in each.files]
+    warnings += [warning for each in found.values() for warning in each.warnings]
     if command == "all":
+        sections = {PARTS[name].name: each.section(warnings) for name, each in found.items()}
         page = html_report(f"Interface in {trajectory.name}", header, sections, left_out)
         write_whole(folder / "report.html", page.encode())
         written.append(folder / "report.html")
@@ -141,13 +145,13 @@ def check_any(analyses: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
 
 
 def run_all(
-    analyses: dict[str, InterfaceAnalysis], options: Mapping[str, Any], tolerant: bool = False
+    analyses: dict[str, InterfaceAnalysis], options: Mapping[str, Any], conclude: bool = True
 ) -> Any:
-    """One pass over the frames for all analyses, with a progress bar."""
+    """One pass over the frames for all analyses, with a progress bar; see `Together`."""
     from voltase.analysis.backends import run_with_progress
     from voltase.analysis.together import Together
 
-    together = Together(list(analyses.values()), tolerant=tolerant)
+    together = Together(list(analyses.values()), conclude=conclude)
     frames = frame_range(options)
     total = len(together.chosen_frames(**frames))
     with progress_bar("frames", total, shown=not options["quiet"], threads=False) as show:
@@ -186,56 +190,86 @@ def make_header(
     }
 
 
-Section = tuple[str, bytes, list[str]]
-"""Of the report: a sentence on the observable, its figure, notes."""
+@dataclass(frozen=True)
+class Written:
+    """What one analysis came to.
+
+    Attributes
+    ----------
+    files : list of Path
+    analysis : str
+        Name of its class, with which its warnings begin.
+    sentence : str
+        What it is.
+    image : bytes
+        The figure, PNG.
+    warnings : list of str
+    """
+
+    files: list[Path]
+    analysis: str
+    sentence: str
+    image: bytes
+    warnings: list[str]
+
+    def section(self, warnings: Sequence[str]) -> tuple[str, bytes, list[str]]:
+        """Of the report: the sentence, the figure, and those of the warnings that belong to it."""
+        own = sorted({each for each in warnings if each.startswith(self.analysis)})
+        return self.sentence, self.image, own
 
 
 def write_results(
     folder: Path,
     analyses: Mapping[str, InterfaceAnalysis],
     header: Mapping[str, Any],
-    warnings: list[str],
-    workers: int = 1,
-) -> tuple[list[Path], dict[str, Section]]:
-    """Tables and figures of each analysis; what the report shows of it."""
+    workers: int,
+    unfinished: bool,
+) -> dict[str, Written | str]:
+    """Tables and figures of each analysis, or why there are none."""
     from voltase.analysis.backends import map_in_processes
 
-    write = functools.partial(write_one, folder, analyses, header, warnings)
+    write = functools.partial(write_one, folder, analyses, header, unfinished)
     names = list(analyses)
     if min(workers, len(names)) > 1:
-        # Drawing takes as long as a thousand frames.
+        # Statistics and figures take as long as a thousand frames.
         found = list(map_in_processes(write, names, workers))
     else:
         found = [write(name) for name in names]
-    written = [path for paths, _ in found for path in paths]
-    sections = {PARTS[name].name: section for name, (_, section) in zip(names, found, strict=True)}
-    return written, sections
+    return dict(zip(names, found, strict=True))
 
 
 def write_one(
     folder: Path,
     analyses: Mapping[str, InterfaceAnalysis],
     header: Mapping[str, Any],
-    warnings: list[str],
+    unfinished: bool,
     name: str,
-) -> tuple[list[Path], Section]:
-    """Tables and figure of one analysis, and its section of the report."""
+) -> Written | str:
+    """Tables and figure of one analysis, which has yet to conclude if it is unfinished."""
     analysis = analyses[name]
-    unit = "ps" if analysis.times_known else "frames"
-    times = {key: f"{value:.4g} {unit}" for key, value in
-             analysis.results.get("correlation_times", {}).items()}  # fmt: skip
-    own = {
-        **header,
-        "observable": type(analysis).__name__,
-        "correlation times": format_times(times),
-    }
-    written = write_tables(folder, name, analysis.tables(), own)
-    image = png(draw(analysis))
+    with collected_warnings() as warnings:
+        if unfinished:
+            try:
+                analysis.finish()
+            except InputError as error:
+                return str(error)
+        unit = "ps" if analysis.times_known else "frames"
+        times = {key: f"{value:.4g} {unit}" for key, value in
+                 analysis.results.get("correlation_times", {}).items()}  # fmt: skip
+        kind = type(analysis)
+        own = {**header, "observable": kind.__name__, "correlation times": format_times(times)}
+        files = write_tables(folder, name, analysis.tables(), own)
+        image = png(draw(analysis))
     write_whole(folder / f"{name}.png", image)
-    written.append(folder / f"{name}.png")
-    sentence = (type(analysis).__doc__ or "").strip().splitlines()[0]
-    notes = sorted({w for w in warnings if w.startswith(type(analysis).__name__)})
-    return written, (sentence, image, notes)
+    files.append(folder / f"{name}.png")
+    sentence = (kind.__doc__ or "").strip().splitlines()[0]
+    return Written(files, kind.__name__, sentence, image, warnings)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Take back a folder that was made in vain."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def format_times(times: Mapping[str, str]) -> str:

@@ -13,12 +13,12 @@ from voltase.analysis.backends import map_in_processes
 from voltase.analysis.readers import load
 from voltase.aseplugin.errors import InputError
 
-ENDLESS = """
+ENDLESS = r"""
 import os, time
 from voltase.analysis.backends import map_in_processes
 
 def work(job):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\n".encode())  # at once, whatever others write
     time.sleep(600.0)
 
 list(map_in_processes(work, [1, 2], 2))

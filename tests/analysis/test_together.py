@@ -74,7 +74,7 @@ def test_what_does_not_belong_together_is_refused(rng: np.random.Generator) -> N
         Together([DensityProfile(one), DensityProfile(two)])
 
 
-def test_a_tolerant_pass_ends_without_those_that_cannot(rng: np.random.Generator) -> None:
+def test_each_may_conclude_on_its_own(rng: np.random.Generator) -> None:
     class Failing(DensityProfile):
         def conclude(self) -> None:
             raise InputError("frames: too few")
@@ -82,9 +82,11 @@ def test_a_tolerant_pass_ends_without_those_that_cannot(rng: np.random.Generator
     u = load([film(rng, 2)])
     with pytest.raises(InputError, match="too few"):
         Together([Failing(u), DensityProfile(u)]).run()
-    together = Together([Failing(u), DensityProfile(u)], tolerant=True)
-    together.run()
-    assert [(a is together.analyses[0], why) for a, why in together.failures] == [
-        (True, "frames: too few")
-    ]
-    assert "rho" in together.analyses[1].results
+    analyses = [Failing(u), DensityProfile(u)]
+    Together(analyses, conclude=False).run()
+    with pytest.raises(InputError, match="too few"):
+        analyses[0].finish()
+    assert "rho" not in analyses[1].results
+    analyses[1].finish()
+    alone = DensityProfile(u).run()
+    np.testing.assert_array_equal(analyses[1].results.rho["O"], alone.results.rho["O"])
