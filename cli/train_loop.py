@@ -136,7 +136,8 @@ def _prepared(config: "LoopConfig") -> "ActiveLearning":
         spec.make().excess_electrons = _SOME_CHARGE
     except InputError as error:
         raise InputError(f"labelling.{error}") from error
-    labeller = EngineLabeller(spec, labelling.config_type, labelling.workers, labelling.scheduler)
+    labeller = EngineLabeller(spec, labelling.config_type, densities=labelling.densities,
+                              workers=labelling.workers, scheduler=labelling.scheduler)  # fmt: skip
     wanted: list[str | None] = [*config.structures] or [None]
     structures = [read_structure(structure, config.init) for structure in wanted]
     count = count_molecules if config.sampling.molecules else None

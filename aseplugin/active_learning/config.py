@@ -132,6 +132,8 @@ class LabellingConfig:
     config_type : str
         Of the labelled frames; ``data.domains`` gives their training domain, with which the
         dynamics run too.
+    densities : bool
+        Keep the electron densities too, in ``labelling/densities.h5`` of each round.
     workers : int
         Processes on this machine; 0 is the loop's own.
     scheduler : str, optional
@@ -147,6 +149,7 @@ class LabellingConfig:
     settings: dict[str, Any] = field(default_factory=dict)
     offsets: list[float] = field(default_factory=list)
     config_type: str = "active-learning"
+    densities: bool = False
     workers: int = 0
     scheduler: str | None = None
 

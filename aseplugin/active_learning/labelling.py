@@ -63,16 +63,19 @@ class EngineLabeller:
     spec : EngineSpec
     config_type : str
         Of the labelled frames.
+    densities : bool
+        Keep the electron densities.
     workers : int
         Processes on this machine; 0 is this one.
     scheduler : str, optional
         Address of a dask scheduler instead.
     """
 
-    def __init__(self, spec: EngineSpec, config_type: str, workers: int = 0,
-                 scheduler: str | None = None) -> None:  # fmt: skip
+    def __init__(self, spec: EngineSpec, config_type: str, *, densities: bool = False,
+                 workers: int = 0, scheduler: str | None = None) -> None:  # fmt: skip
         self.spec = spec
         self.config_type = config_type
+        self.densities = densities
         self.workers = workers
         self.scheduler = scheduler
 
@@ -84,7 +87,7 @@ class EngineLabeller:
             self.spec,
             folder,
             config_type=self.config_type,
-            densities=False,
+            densities=self.densities,
             workers=self.workers,
             scheduler=self.scheduler,
             shown=lambda done, asked, failed: report(done, asked),
