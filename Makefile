@@ -13,9 +13,9 @@ help:
 	@echo "make test-all  run all tests, also the slow ones and those for a GPU or GPAW"
 	@echo "make lint      run ruff and mypy"
 	@echo "make demo      run a short MD at -0.5 V vs SHE into demo/: trajectory, log, plot, summary"
-	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (some two hours);"
-	@echo "               PROCESSES=N sets the number of processes, $(PROCESSES) by default"
+	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (some two hours)"
 	@echo "make clean     remove everything the targets above created"
+	@echo "PROCESSES=N sets the number of processes of tests and training, $(PROCESSES) by default"
 
 venv: $(STAMP)
 
@@ -26,7 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow and not gpu and not gpaw" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(PROCESSES) --dist worksteal \
+		-m "not slow and not gpu and not gpaw" $(PYTEST_ARGS)
 
 test-all: $(STAMP)
 	$(BIN)/pytest $(PYTEST_ARGS)
