@@ -1,4 +1,7 @@
-"""Torch modules of the potential-dependent force fields; no ASE here."""
+"""Torch modules of the models that ship; no ASE here."""
 
-# Before e3nn, whichever module comes first: e3nn 0.4.4 cannot load its constants otherwise.
-import mace  # noqa: F401
+from voltase.aseplugin.models.third_party import quiet_imports
+
+with quiet_imports():
+    # Before e3nn, whichever module comes first: e3nn 0.4.4 cannot load its constants otherwise.
+    import mace.modules.blocks  # noqa: F401

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-import mace  # noqa: F401  (before e3nn: e3nn 0.4.4 cannot load its constants otherwise)
 import torch
 from e3nn import get_optimization_defaults, o3, set_optimization_defaults
 from mace.modules.blocks import (
@@ -25,6 +24,7 @@ from voltase.aseplugin.models.contraction import ElementOrder, FusedContraction
 from voltase.aseplugin.models.fused import EdgeLayout, FusedConvolution, fuse
 from voltase.aseplugin.models.graph import Graph
 from voltase.aseplugin.models.harmonics import spherical_harmonics
+from voltase.aseplugin.models.third_party import quiet_torchscript
 
 BASIS_SCALE = 0.6
 """Root mean square of the atomic basis after `Backbone.calibrate`."""
@@ -301,6 +301,7 @@ def _without_torchscript() -> Iterator[None]:
     before = get_optimization_defaults()
     set_optimization_defaults(jit_script_fx=False)
     try:
-        yield
+        with quiet_torchscript():
+            yield
     finally:
         set_optimization_defaults(**before)

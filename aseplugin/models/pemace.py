@@ -32,6 +32,7 @@ from voltase.aseplugin.models.electrode import (
     polynomial,
 )
 from voltase.aseplugin.models.graph import Graph
+from voltase.aseplugin.models.third_party import quiet_torchscript
 
 Embedding = Literal["electrons", "potential"]
 Coupling = Literal["dipole", "scalar"]
@@ -180,16 +181,17 @@ class PEMACEModel(nn.Module):
         own = config.readouts == "own"
         n_out, n_hidden = members * (n_domains if own else 1), 16 * members * n_domains
         n_linear = config.backbone.num_interactions - 1
-        blocks: list[nn.Module] = _linear_readouts(scalars, n_out, n_linear)
-        blocks.append(
-            NonLinearReadoutBlock(scalars, f"{n_hidden}x0e", nn.functional.silu, f"{n_out}x0e",
-                                  num_heads=1)
-        )  # fmt: skip
-        self.readouts = nn.ModuleList(blocks)
         n_corrected = 0 if own else members * (n_domains - 1)
-        self.corrections = nn.ModuleList(
-            _linear_readouts(scalars, n_corrected, n_linear if n_corrected else 0)
-        )
+        with quiet_torchscript():
+            blocks: list[nn.Module] = _linear_readouts(scalars, n_out, n_linear)
+            blocks.append(
+                NonLinearReadoutBlock(scalars, f"{n_hidden}x0e", nn.functional.silu,
+                                      f"{n_out}x0e", num_heads=1)
+            )  # fmt: skip
+            self.readouts = nn.ModuleList(blocks)
+            self.corrections = nn.ModuleList(
+                _linear_readouts(scalars, n_corrected, n_linear if n_corrected else 0)
+            )
         self.electrode = ElectrodeHead(
             channels,
             config.symbols,
