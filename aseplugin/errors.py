@@ -25,6 +25,10 @@ class ExtrapolationError(VoltaseError):
     """A request outside the range a model was trained on."""
 
 
+class AccuracyError(VoltaseError):
+    """A result that cannot be given to the accuracy asked for."""
+
+
 class EngineError(VoltaseError):
     """A code that is absent, cannot give what is asked, or wrote what cannot be used."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from voltase.aseplugin.kernels.coulomb import COULOMB
 from voltase.aseplugin.models.charge_equilibration.counter_plane import CounterPlane
 from voltase.aseplugin.models.charge_equilibration.preconditioner import Array, Indices
+from voltase.aseplugin.models.charge_equilibration.structure_factors import Phases
 from voltase.aseplugin.models.electrostatics import CoulombOperator, coulomb_matrix, make_operator
 from voltase.aseplugin.models.electrostatics.boundary import Boundary, measure
 from voltase.aseplugin.models.electrostatics.factory import LARGEST_DENSE, Tier
@@ -27,7 +27,7 @@ LARGEST_CHARGE = 4.0
 BLOCK_TOLERANCE = 1e-3
 """Of forces from the blocks of a preconditioner, eV/A: it need not be exact."""
 
-PAIR_PER_WAVE = 8.0
+PAIR_PER_WAVE = 60.0
 """Cost of a pair, in that of an atom in a wave; measured with two derivatives."""
 
 
@@ -163,6 +163,7 @@ class _Terms:
         lattice = cell[list(boundary.axes)]
         self.height = slab_height(positions, lattice) if boundary.kind == "slab" else 0.0
         self.splitting: Splitting | None = None
+        self.phases: Phases | None = None
         if boundary.kind != "open":
             self.splitting = _split(positions, lattice, width, self.height, bound)
         cutoff = math.inf if self.splitting is None else self.splitting.cutoff
@@ -177,9 +178,10 @@ class _Terms:
         if self.splitting is None:
             return value
         waves = make_waves(cell, self.boundary, self.splitting, self.height)
-        cosines, sines = _CosSin.apply(positions @ waves.vectors.T)
-        products = (x @ cosines) * (y @ cosines) + (x @ sines) * (y @ sines)
-        value = value + products @ waves.weights
+        if self.phases is None:
+            self.phases = Phases(positions, waves.vectors)
+        c, s = self.phases.sums(torch.stack([x, y], 1), positions, waves.vectors)
+        value = value + (c[:, 0] * c[:, 1] + s[:, 0] * s[:, 1]) @ waves.weights
         if self.boundary.kind == "bulk":
             value = value - self._background(x, y, cell, width)
         return value
@@ -231,18 +233,3 @@ def _split(positions: Tensor, lattice: Tensor, width: Tensor, height: float, bou
 
     trials = [Splitting.at(slowest * 0.92**step, slowest, bound) for step in range(40)]
     return min(trials, key=cost)
-
-
-class _CosSin(torch.autograd.Function):
-    """Cosine and sine at once; derivatives of any order reuse them."""
-
-    @staticmethod
-    def forward(ctx: Any, phases: Tensor) -> tuple[Tensor, Tensor]:
-        out = torch.cos(phases), torch.sin(phases)
-        ctx.save_for_backward(*out)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        cosines, sines = ctx.saved_tensors
-        return grads[1] * cosines - grads[0] * sines

@@ -20,9 +20,12 @@ from voltase.aseplugin.models.electrostatics.short_range import FindPairs
 
 Tier = Literal["auto", "dense", "ewald", "mesh"]
 
-LARGEST_DENSE = 600
-LARGEST_EWALD = 1000
-"""Numbers of atoms up to which "auto" takes the matrix, and kept waves."""
+LARGEST_DENSE = 400
+"""Number of atoms up to which "auto" takes the matrix; beyond, it takes the mesh.
+
+Measured in water at 1e-6 eV/A with twelve products: matrix, waves and mesh take 34, 30 and 30 ms at
+300 atoms, and 145, 100 and 36 ms at 600.
+"""
 
 
 def make_operator(
@@ -48,7 +51,8 @@ def make_operator(
     width : array_like (n,)
         Standard deviations of the Gaussians, A.
     tier : "auto", "dense", "ewald" or "mesh"
-        The matrix; pairs and waves that are kept; pairs and a mesh. "auto" goes by the size.
+        The matrix; pairs and waves that are kept; pairs and a mesh. "auto" goes by the size. Forces
+        add to zero exactly but on the mesh, where they do to the tolerance.
     tolerance : float
         Error of the force on any atom, eV/A.
     largest_charge : float
@@ -75,7 +79,7 @@ def make_operator(
     boundary = Boundary.of(tensors[1], pbc)
     n, find = len(places), find_pairs if pairs is None else pairs
     if tier == "auto":
-        tier = "dense" if n <= LARGEST_DENSE else "ewald" if n <= LARGEST_EWALD else "mesh"
+        tier = "dense" if n <= LARGEST_DENSE else "mesh"
     bound = tolerance / largest_charge**2
     if tier == "mesh":
         lattice = compact(box[list(boundary.axes)])

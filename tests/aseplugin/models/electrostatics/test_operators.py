@@ -136,7 +136,7 @@ def test_a_very_skewed_cell_on_the_mesh(make_charges: Callable) -> None:
 
 def test_the_size_chooses_the_tier(make_charges: Callable) -> None:
     assert build(make_charges("bulk", n=30), "auto").tier == "dense"
-    assert build(make_charges("bulk", n=1100, edge=22.0), "auto", 1e-4).tier == "mesh"
+    assert build(make_charges("bulk", n=401, edge=16.0), "auto", 1e-4).tier == "mesh"
 
 
 def test_pairs_are_kept_until_atoms_have_moved_half_a_skin(make_charges: Callable) -> None:
