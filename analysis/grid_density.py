@@ -12,8 +12,20 @@ import numpy.typing as npt
 from ase.units import Bohr
 
 from voltase.analysis.cells import area_of, height_of, standardise_cell
+from voltase.aseplugin.densities.poisson import macroscopic_average, solve_planar
 from voltase.aseplugin.electrochemistry import EPSILON_0
 from voltase.aseplugin.errors import InputError
+
+__all__ = [
+    "GridDensity",
+    "GridPotential",
+    "integrate_poisson",
+    "macroscopic_average",
+    "planar_average",
+    "potential_from_density",
+    "read_cube",
+    "read_hdf5",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -258,15 +270,7 @@ def potential_from_density(
     ions = n / (area * height) * (phases @ q) * np.exp(-0.5 * (k * smearing) ** 2)
     spectrum = ions - np.fft.rfft(electrons)
     charge = np.fft.irfft(spectrum, n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        waves = np.where(k > 0.0, spectrum / (EPSILON_0 * k**2), 0.0)
-    potential = np.fft.irfft(waves, n)
-    if boundary == "open":
-        slope = 1j * k * waves
-        slope[-1] = 0.0 if n % 2 == 0 else slope[-1]
-        # The mean charge, which the periodic solution leaves out, bends it like a parabola.
-        potential -= potential[0] + np.fft.irfft(slope, n)[0] * z
-        potential -= 0.5 * net / (area * height * EPSILON_0) * z**2
+    potential = solve_planar(charge, height, boundary)
     return GridPotential(z, electrons, charge, potential)
 
 
@@ -309,57 +313,3 @@ def integrate_poisson(charge: Array, moment: Array, width: float, periodic: bool
         rise = rise - mean * width
     fall = np.concatenate([np.zeros_like(charge[..., :1]), np.cumsum(rise, axis=-1)], axis=-1)
     return below / EPSILON_0, -fall / EPSILON_0
-
-
-def macroscopic_average(values: npt.ArrayLike, width: float, windows: tuple[float, float], *,
-                        periodic: bool) -> Array:  # fmt: skip
-    """Average over two windows in turn, which removes the oscillations of both materials.
-
-    Baldereschi, Baroni and Resta, doi:10.1103/PhysRevLett.61.734, with a window of the period of
-    each material (Junquera, Cohen and Rabe, doi:10.1088/0953-8984/19/21/213203). Exact for values
-    that are linear between the points.
-
-    Parameters
-    ----------
-    values : array_like (..., n + 1)
-        At equally spaced points; of a periodic function the last is the first again.
-    width : float
-        Distance of the points, A.
-    windows : (float, float)
-        Widths of the windows, A; 0 for none.
-    periodic : bool
-        Otherwise the values go on as they end.
-
-    Raises
-    ------
-    InputError
-        If a window is negative or wider than the cell.
-    """
-    result = np.asarray(values, dtype=np.float64)
-    n = result.shape[-1] - 1
-    for window in windows:
-        if not 0.0 <= window <= n * width:
-            raise InputError(f"windows: found {window:g} A, expected 0 to {n * width:.4g} A")
-        half = 0.5 * window / width
-        if half == 0.0:
-            continue
-        pad = math.ceil(half) + 1
-        if periodic:
-            # The last point is the first of the next period.
-            extended = result[..., np.arange(-pad, n + pad + 1) % n]
-        else:
-            extended = result[..., np.clip(np.arange(-pad, n + pad + 1), 0, n)]
-        pieces = 0.5 * (extended[..., 1:] + extended[..., :-1])
-        integral = np.concatenate(
-            [np.zeros_like(pieces[..., :1]), np.cumsum(pieces, axis=-1)], axis=-1
-        )
-
-        def upto(x: Array, v: Array = extended, integral: Array = integral) -> Array:
-            left = np.minimum(np.floor(x).astype(np.int64), v.shape[-1] - 2)
-            t = x - left
-            slope = v[..., left + 1] - v[..., left]
-            return np.asarray(integral[..., left] + t * v[..., left] + 0.5 * t**2 * slope)
-
-        middle = np.arange(n + 1) + float(pad)
-        result = (upto(middle + half) - upto(middle - half)) / (2.0 * half)
-    return result

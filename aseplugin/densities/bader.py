@@ -94,9 +94,9 @@ def bader_charges(density: DensityGrid, method: str, vacuum: float | None,
         if method == "near-grid":
             refine_edges(labels, guide, pointers, steps, periodic)
         full = labels >= 0
-        ones = np.ones(np.count_nonzero(full))
-        sums = np.bincount(labels[full], values.ravel()[full], number)
-        volumes = np.bincount(labels[full], ones, number)
+        counts = np.bincount(labels[full], minlength=number)
+        totals = np.bincount(labels[full], values.ravel()[full], number)
+        sums, volumes = totals.astype(np.float64), counts.astype(np.float64)
     element = density.volume_element
     seen = ~empty[maxima]
     return BaderCharges(
