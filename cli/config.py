@@ -115,6 +115,18 @@ def read_options(path: Path) -> dict[str, Any]:
     return found
 
 
+def put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Set a value in nested settings, making the sections on the way to it."""
+    for key in keys[:-1]:
+        if not isinstance(tree.get(key), dict):
+            # An absent or empty section; one of another type is replaced only if it is empty.
+            if tree.get(key) is not None:
+                return
+            tree[key] = {}
+        tree = tree[key]
+    tree[keys[-1]] = value
+
+
 def check_keys(found: Iterable[Any], valid: Iterable[str], section: str) -> None:
     """Check that all keys are known.
 

@@ -9,9 +9,11 @@ from voltase.cli.options import Version
 # Command -> the module with its main(), and what the list says of it.
 COMMANDS = {
     "pe-md": ("voltase.cli.md", "Run molecular dynamics at constant electrode potential."),
-    "pe-train": ("voltase.cli.train", "Train a potential-dependent MACE force field."),
+    "pe-train": ("voltase.cli.train", "Train a potential-dependent force field or its charges."),
     "pe-analyze": ("voltase.cli.analyze", "Analyse the water in a trajectory."),
     "pe-build": ("voltase.cli.build", "Build an interface from a crystal, a facet and water."),
+    "pe-charges": ("voltase.cli.charges", "Charges and potentials of fragments in a trajectory."),
+    "pe-density": ("voltase.cli.density", "Predict and analyse electron densities."),
     "pe-label": ("voltase.cli.label", "Label structures with DFT at charges or potentials."),
 }
 

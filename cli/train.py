@@ -12,7 +12,7 @@ from voltase.aseplugin.errors import InputError, VoltaseError
 from voltase.aseplugin.training.config import DataConfig, TrainingConfig
 from voltase.cli import options
 from voltase.cli.command import OneLineCommand, OneLineGroup
-from voltase.cli.config import build, check_keys, check_section, coerce, read_yaml
+from voltase.cli.config import build, check_keys, check_section, coerce, put, read_yaml
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
 from voltase.cli.terminal import (
@@ -26,6 +26,10 @@ from voltase.cli.terminal import (
     say,
     silent_imports,
 )
+from voltase.cli.train_density import EPILOG as DENSITY_EPILOG
+from voltase.cli.train_density import density
+from voltase.cli.train_fqeq import EPILOG as FQEQ_EPILOG
+from voltase.cli.train_fqeq import fqeq
 from voltase.cli.train_loop import EPILOG, loop
 
 if TYPE_CHECKING:
@@ -61,6 +65,8 @@ def _pe_train() -> None:
 
 
 app.command(cls=OneLineCommand, epilog=EPILOG)(loop)
+app.command(cls=OneLineCommand, epilog=FQEQ_EPILOG)(fqeq)
+app.command(cls=OneLineCommand, epilog=DENSITY_EPILOG)(density)
 
 
 @app.command(
@@ -150,7 +156,7 @@ def _settings(path: Path | None, given: Mapping[str, Any]) -> "RunConfig":
     check_keys(tree, [*SECTIONS, *RUN_KEYS], "config")
     for name, value in given.items():
         if value is not None:
-            _put(tree, name.split("."), value)
+            put(tree, name.split("."), value)
     values: dict[str, Any] = {
         name: coerce(tree[name], kind, name) for name, kind in RUN_KEYS.items() if name in tree
     }
@@ -168,17 +174,6 @@ def _settings(path: Path | None, given: Mapping[str, Any]) -> "RunConfig":
 
     values["model"] = check_section(PEMACEConfig, tree.get("model"), "model")
     return RunConfig(**values)
-
-
-def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        if not isinstance(tree.get(key), dict):
-            # An absent or empty section; one of another type is replaced only if it is empty.
-            if tree.get(key) is not None:
-                return
-            tree[key] = {}
-        tree = tree[key]
-    tree[keys[-1]] = value
 
 
 def _train(config: "RunConfig") -> None:

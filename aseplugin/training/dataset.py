@@ -108,6 +108,11 @@ def group_samples(frames: Iterable[Frame], data: DataConfig, model: PEMACEConfig
     InputError
         If an element or domain is unknown to the model.
     """
+    return [_sample(labels, snapshot, data, model) for snapshot, labels in group_frames(frames)]
+
+
+def group_frames(frames: Iterable[Frame]) -> list[tuple[str, list[Frame]]]:
+    """Snapshot and distinct labels of each geometry and config type, as in `group_samples`."""
     groups: dict[tuple[str, bool, _Key], list[Frame]] = defaultdict(list)
     names = _Linked()
     first_name: dict[_Key, str] = {}
@@ -116,8 +121,7 @@ def group_samples(frames: Iterable[Frame], data: DataConfig, model: PEMACEConfig
         labelled = bool(np.isfinite(frame.electrons) or np.isfinite(frame.potential))
         groups[frame.config_type, labelled, key].append(frame)
         names.link(frame.snapshot, first_name.setdefault(key, frame.snapshot))
-    return [_sample(members, names.root(members[0].snapshot), data, model)
-            for members in groups.values()]  # fmt: skip
+    return [(names.root(members[0].snapshot), _distinct(members)) for members in groups.values()]
 
 
 def split_samples(
@@ -189,8 +193,7 @@ def _geometry_key(frame: Frame) -> _Key:
     return atoms.numbers.tobytes(), positions.tobytes(), cell.tobytes()
 
 
-def _sample(members: list[Frame], snapshot: str, data: DataConfig, model: PEMACEConfig) -> Sample:
-    labels = _distinct(members)
+def _sample(labels: list[Frame], snapshot: str, data: DataConfig, model: PEMACEConfig) -> Sample:
     kind = labels[0].config_type
     domain = domain_of(kind, data)
     if domain not in model.domains:

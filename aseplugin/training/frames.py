@@ -20,6 +20,8 @@ from voltase.aseplugin.training.config import DataConfig
 LOG = logging.getLogger(__name__)
 NEAREST = 0.3
 """Distance in A below which two atoms are a mistake, even in a dimer."""
+SEARCH_RADIUS = 2.0
+"""In A, within which distances are looked at."""
 LARGEST_FORCE = 1e4
 """In eV/A; no structure worth training on comes near it."""
 Array = npt.NDArray[np.float64]
@@ -192,12 +194,15 @@ def check_electrode_states(frames: Sequence[Frame], embedding: str) -> None:
 
 
 def _check_distances(atoms: Atoms, where: str) -> None:
-    (first, second), shifts = neighbour_list(atoms, NEAREST)
+    # Within a wider radius: a search with cells of 0.3 A takes a second in a slab with vacuum.
+    (first, second), shifts = neighbour_list(atoms, SEARCH_RADIUS)
     if len(first) == 0:
         return
     vectors = atoms.positions[second] - atoms.positions[first]
     lengths = np.linalg.norm(vectors + shifts @ np.asarray(atoms.cell.complete().array), axis=1)
     k = int(lengths.argmin())
+    if lengths[k] >= NEAREST:
+        return
     a, b = sorted((int(first[k]), int(second[k])))
     raise InputError(
         f"{where}: atoms {a} and {b} are {lengths[k]:.3f} A apart, expected {NEAREST} A or more"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from voltase.aseplugin.errors import CheckpointError, InputError
+from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.models.allocator import keep_freed_memory
 from voltase.aseplugin.models.checkpoint import (
     file_hash,
@@ -37,6 +36,7 @@ from voltase.aseplugin.training.model_setup import (
 )
 from voltase.aseplugin.training.parallel import resolve_device
 from voltase.aseplugin.training.plots import plot_learning_curve, plot_parity
+from voltase.aseplugin.training.resume import compare_configurations
 from voltase.aseplugin.training.state import forget, read_meta, read_metrics
 from voltase.aseplugin.training.trainer import Outcome, Progress, Trainer
 from voltase.aseplugin.versions import installed_versions
@@ -135,7 +135,7 @@ class TrainingRun:
         self.resumed = meta is not None
         self.resumed_epoch = 0 if meta is None else int(meta["epoch"])
         if meta is not None:
-            _compare(self.folder, meta.get("configuration"), self.configuration)
+            compare_configurations(self.folder, meta.get("configuration"), self.configuration)
         frames = read_frames(config.data)
         self.frame_counts = Counter(frame.config_type for frame in frames)
         check_electrode_states(frames, str(given.get("embedding", "electrons")))
@@ -305,37 +305,6 @@ def _hashes(files: Sequence[str]) -> dict[str, str]:
             out[name] = file_hash(path)
         except OSError as error:
             raise InputError(f"files: {path} cannot be read ({error.strerror})") from error
-    return out
-
-
-def _compare(folder: Path, saved: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
-    """Refuse a state of another configuration; the number of epochs may differ."""
-    if saved is None:
-        LOG.warning("%s: the state does not say of which configuration it is", folder)
-        return
-    before, now = _flat(saved), _flat(json.loads(json.dumps(wanted)))
-    epochs = "training.epochs"
-    if before.get(epochs) != now.get(epochs):
-        LOG.warning("epochs: the state was made for %s, now %s: the learning rate's schedule "
-                    "changes", before.get(epochs), now.get(epochs))  # fmt: skip
-        before[epochs] = now.get(epochs)
-    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    if changed:
-        name = changed[0]
-        more = f" ({len(changed) - 1} more differ)" if len(changed) > 1 else ""
-        raise CheckpointError(
-            f"restart: the state in {folder} has {name} = {before.get(name)}, expected "
-            f"{now.get(name)}{more}; choose another --out, or --no-restart to start afresh"
-        )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            out.update(_flat(value, f"{prefix}{key}."))
-        else:
-            out[prefix + key] = value
     return out
 
 

@@ -1,0 +1,80 @@
+"""HIP-NN features: the network of hippynn as a plain torch module, on our own pair lists."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.models.features.base import FeatureNetwork, NodeFeatures
+from voltase.aseplugin.models.features.config import HIPNNConfig
+from voltase.aseplugin.models.graph import Graph
+
+
+class HIPNNFeatures(FeatureNetwork):
+    """Scalars of all interaction blocks of a HIP-NN network (doi:10.1063/1.5011181).
+
+    hippynn's own graphs, databases and ASE calculator are not used: they know neither slabs nor
+    fast neighbour lists.
+
+    Parameters
+    ----------
+    config : HIPNNConfig
+    symbols : list of str
+        Elements in ascending atomic number.
+
+    Raises
+    ------
+    InputError
+        If hippynn is not installed.
+    """
+
+    def __init__(self, config: HIPNNConfig, symbols: list[str]) -> None:
+        super().__init__()
+        networks = _networks()
+        kind = {"scalar": "Hipnn", "vector": "HipnnVec", "quadrupole": "HipnnQuad"}[config.order]
+        self.with_vectors = config.order != "scalar"
+        self.n_elements = len(symbols)
+        self.network = getattr(networks, kind)(
+            n_features=config.channels,
+            n_sensitivities=config.num_sensitivities,
+            dist_soft_min=config.soft_min,
+            dist_soft_max=config.soft_max,
+            dist_hard_max=config.r_max,
+            n_atom_layers=config.num_atom_layers,
+            n_interaction_layers=config.num_interactions,
+            n_input_features=self.n_elements,
+        )
+        self.width = config.channels * config.num_interactions
+
+    def forward(self, graph: Graph) -> NodeFeatures:
+        """See `FeatureNetwork.forward`."""
+        species = nn.functional.one_hot(graph.species, self.n_elements).to(self.dtype)
+        vectors = graph.edge_vectors().to(self.dtype)
+        lengths = torch.linalg.vector_norm(vectors, dim=1)
+        sender, receiver = graph.edge_index
+        pairs: list[Tensor] = [receiver, sender, lengths]
+        if self.with_vectors:
+            pairs.append(vectors)
+        blocks = self.network(species, *pairs)
+        return NodeFeatures(torch.cat(blocks[1:], dim=1))
+
+
+def _networks() -> Any:
+    """hippynn's module of networks."""
+    try:
+        with warnings.catch_warnings():
+            # On import, hippynn 0.1.3 compiles with TorchScript and makes a sparse tensor; torch
+            # 2.13 warns of both.
+            warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated")
+            warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly")
+            from hippynn.networks import hipnn
+    except ImportError as error:
+        raise InputError(
+            "features: found kind 'hipnn' without the package hippynn, expected it to be "
+            "installed (pip install voltase[hippynn]), or kind 'mace'"
+        ) from error
+    return hipnn

@@ -1,0 +1,1 @@
+"""Training of Soft-FQEq models on charges, forces, energies and potentials."""
