@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voltase.aseplugin.building.interface import build_interface
+    from voltase.aseplugin.calculators.electron_density import ElectronDensity
     from voltase.aseplugin.calculators.pemace import PEMACE
+    from voltase.aseplugin.calculators.softfqeq import SoftFQEq
     from voltase.aseplugin.engines.gpaw import GPAWEngine
+    from voltase.aseplugin.models.charge_equilibration import FQEqSolution, solve_fqeq
     from voltase.aseplugin.models.checkpoint import read_interface
     from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
     from voltase.aseplugin.potentiostat.wrapper import ConstantPotential
@@ -18,18 +21,26 @@ __all__ = [
     "PEMACE",
     "ConstantPotential",
     "ConstantPotentialMD",
+    "ElectronDensity",
+    "FQEqSolution",
     "GPAWEngine",
+    "SoftFQEq",
     "build_interface",
     "read_interface",
+    "solve_fqeq",
 ]
 
 _PUBLIC = {
     "PEMACE": "voltase.aseplugin.calculators.pemace",
     "ConstantPotential": "voltase.aseplugin.potentiostat.wrapper",
     "ConstantPotentialMD": "voltase.aseplugin.potentiostat.dynamics",
+    "ElectronDensity": "voltase.aseplugin.calculators.electron_density",
+    "FQEqSolution": "voltase.aseplugin.models.charge_equilibration",
     "GPAWEngine": "voltase.aseplugin.engines.gpaw",
+    "SoftFQEq": "voltase.aseplugin.calculators.softfqeq",
     "build_interface": "voltase.aseplugin.building.interface",
     "read_interface": "voltase.aseplugin.models.checkpoint",
+    "solve_fqeq": "voltase.aseplugin.models.charge_equilibration",
 }
 
 

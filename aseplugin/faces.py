@@ -203,3 +203,19 @@ def _heights(atoms: Atoms, axis: int, normal: Array) -> tuple[Array, Array, floa
     start -= 0.5 * gap
     turns = -np.floor(heights / period - start)
     return heights + turns * period, turns, gap * period
+
+
+def slab_heights(atoms: Atoms, outward: Array) -> Array:
+    """Heights (n_atoms,) in A of one connected slab along a face's outward normal.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        A slab, see `find_faces`.
+    outward : ndarray (3,)
+        A row of `Faces.normals`.
+    """
+    axis = _normal_axis(atoms)
+    normal, _ = _normal(atoms, axis)
+    heights = _heights(atoms, axis, normal)[0]
+    return heights if normal @ outward > 0.0 else -heights

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,10 +15,25 @@ from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.faces import Array, Faces, Indices, find_faces
 from voltase.aseplugin.models.backbone import BackboneConfig, cutoff_table
 from voltase.aseplugin.models.graph import Graph, InnerAtoms
-from voltase.aseplugin.models.pemace import PEMACEConfig
 
 SMALLEST_DISTANCE = 0.5
 """Two atoms nearer than this, in A, are an error in the structure (H2 has 0.74 A)."""
+
+
+class GraphSettings(Protocol):
+    """What the settings of a model say about its graphs."""
+
+    @property
+    def symbols(self) -> list[str]:
+        """Elements in ascending atomic number."""
+
+    @property
+    def electrode_symbols(self) -> list[str]:
+        """Elements that make the electrode."""
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        """Cut-offs within which neighbours are needed."""
 
 
 def neighbour_list(atoms: Atoms, cutoff: float) -> tuple[Indices, Array]:
@@ -66,14 +83,14 @@ def pair_radii(config: BackboneConfig, symbols: list[str]) -> Array:
     return cutoff_table(config, symbols).double().numpy()
 
 
-def build_graph(atoms: Atoms, config: PEMACEConfig, domain: int = 0, skin: float = 0.0,
+def build_graph(atoms: Atoms, config: GraphSettings, domain: int = 0, skin: float = 0.0,
                 faces: Faces | None = None) -> Graph:  # fmt: skip
     """Graph of one structure on the CPU in float64.
 
     Parameters
     ----------
     atoms : Atoms
-    config : PEMACEConfig
+    config : GraphSettings
     domain : int
     skin : float
         Extra radius in A, so that the list outlives small moves.
@@ -139,10 +156,12 @@ class SkinNeighbours:
 
     Parameters
     ----------
-    config : PEMACEConfig
+    config : GraphSettings
     domain : int
     skin : float
         Extra radius in A.
+    faces : callable
+        Finds the faces of a structure, by default as in `find_faces`.
 
     Attributes
     ----------
@@ -150,8 +169,10 @@ class SkinNeighbours:
         Number of neighbour lists built so far.
     """
 
-    def __init__(self, config: PEMACEConfig, domain: int, skin: float) -> None:
+    def __init__(self, config: GraphSettings, domain: int, skin: float,
+                 faces: Callable[[Atoms, list[str]], Faces] = find_faces) -> None:  # fmt: skip
         self.config, self.domain, self.skin = config, domain, skin
+        self.find_faces = faces
         self.radii = pair_radii(config.backbone, config.symbols)
         self.builds = 0
         self._atoms: Atoms | None = None
@@ -166,7 +187,7 @@ class SkinNeighbours:
         InputError
             If the structure is no slab, has an unknown element, or two atoms coincide.
         """
-        faces = find_faces(atoms, self.config.electrode_symbols)
+        faces = self.find_faces(atoms, self.config.electrode_symbols)
         graph = self._current(atoms, faces)
         positions = torch.from_numpy(atoms.positions.astype(np.float64))
         sender, receiver = graph.edge_index

@@ -74,7 +74,7 @@ def read_structures(
     """
     found: dict[str, Structure] = {}
     for file in files:
-        for number, atoms in _frames(file):
+        for number, atoms in numbered_frames(file):
             path = _parse(file)[0]
             where = f"{path}@{number}"
             name = f"{re.sub('[^A-Za-z0-9_+-]+', '-', Path(path).stem)}-{number}"
@@ -95,8 +95,14 @@ def _parse(file: str) -> tuple[str, Any]:
     return str(path), index
 
 
-def _frames(file: str) -> Iterator[tuple[int, Atoms]]:
-    """Numbers in the file and frames."""
+def numbered_frames(file: str) -> Iterator[tuple[int, Atoms]]:
+    """Numbers in the file and frames, of all or of a slice: ``md.traj@::10``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or has no such frame.
+    """
     path, index = _parse(file)
     if isinstance(index, str):
         raise InputError(f"STRUCTURES: got the frames {index!r} of {path}, expected such as @::10")

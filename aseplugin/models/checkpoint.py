@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from ase import Atoms
@@ -20,6 +20,7 @@ from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
 FORMAT = 1
 """Version of the format; a reader refuses a later one."""
 KIND = "pe-mace"
+"""What the functions below are about unless told another kind of model."""
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 INTERFACE = "interface.extxyz"
@@ -27,18 +28,30 @@ ZOO = Path(__file__).resolve().parent.parent / "zoo"
 _PICKLES = (".model", ".pt", ".pth", ".pkl", ".ckpt")
 
 
-def zoo_models() -> list[str]:
-    """Names of the bundled models."""
-    return sorted(p.parent.name for p in ZOO.glob(f"*/{CARD}"))
+class Saveable(Protocol):
+    """A network that can be written: weights, and a configuration to build it from."""
+
+    config: Any
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and buffers by name."""
 
 
-def resolve_checkpoint(name: str | Path) -> Path:
+def zoo_models(kind: str = KIND) -> list[str]:
+    """Names of the bundled models of a kind."""
+    cards = sorted(ZOO.glob(f"*/{CARD}"))
+    return [p.parent.name for p in cards if json.loads(p.read_text()).get("kind") == kind]
+
+
+def resolve_checkpoint(name: str | Path, kind: str = KIND) -> Path:
     """Folder of a bundled model or of a checkpoint on disk.
 
     Parameters
     ----------
     name : str or Path
         A name in the zoo, a checkpoint folder, or a file in one.
+    kind : str
+        Of the bundled models that an error lists.
 
     Raises
     ------
@@ -56,11 +69,11 @@ def resolve_checkpoint(name: str | Path) -> Path:
     if (path / CARD).is_file():
         return path
     bundled = ZOO / str(name)
-    if str(name) in zoo_models():
+    if path.name == str(name) and (bundled / CARD).is_file():
         return bundled
     raise CheckpointError(
         f"model: {name} is neither a checkpoint folder nor a bundled model, expected one of "
-        f"{', '.join(zoo_models()) or 'no bundled models'} or a folder with {CARD}"
+        f"{', '.join(zoo_models(kind)) or 'no bundled models'} or a folder with {CARD}"
     )
 
 
@@ -95,16 +108,17 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(folder: Path, model: PEMACEModel, card: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, model: Saveable, card: dict[str, Any], kind: str = KIND) -> Path:
     """Write a checkpoint folder.
 
     Parameters
     ----------
     folder : Path
-    model : PEMACEModel
+    model : Saveable
     card : dict
         What a user must know: training ranges (``potential_range`` in V absolute,
         ``electrons_per_area_range`` in e/A^2), data source and DOI, licence, errors.
+    kind : str
 
     Returns
     -------
@@ -117,7 +131,7 @@ def save_checkpoint(folder: Path, model: PEMACEModel, card: dict[str, Any]) -> P
     record = {
         **card,
         "format": FORMAT,
-        "kind": KIND,
+        "kind": kind,
         "units": {"energy": "eV", "length": "A", "potential": "V absolute", "charge": "e"},
         "config": model.config.as_dict(),
         "sha256": hashlib.sha256(weights).hexdigest(),
@@ -132,8 +146,8 @@ def save_checkpoint(folder: Path, model: PEMACEModel, card: dict[str, Any]) -> P
     return folder
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The JSON card of a checkpoint.
+def read_card(folder: Path, kind: str = KIND) -> dict[str, Any]:
+    """The JSON card of a checkpoint of a kind.
 
     Raises
     ------
@@ -145,9 +159,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         card = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"model: {path} cannot be read ({error})") from error
-    if not isinstance(card, dict) or card.get("kind") != KIND:
-        kind = card.get("kind") if isinstance(card, dict) else type(card).__name__
-        raise CheckpointError(f"model: {path} is of kind {kind!r}, expected {KIND!r}")
+    if not isinstance(card, dict) or card.get("kind") != kind:
+        found = card.get("kind") if isinstance(card, dict) else type(card).__name__
+        raise CheckpointError(f"model: {path} is of kind {found!r}, expected {kind!r}")
     if not isinstance(card.get("format"), int) or card["format"] > FORMAT:
         raise CheckpointError(
             f"model: {path} has format {card.get('format')!r}, expected {FORMAT} or earlier"
@@ -172,6 +186,26 @@ def _check_ranges(path: Path, card: dict[str, Any]) -> None:
             raise CheckpointError(f"model: {path} has a range {limits!r:.60}, expected two numbers")
 
 
+def checked_weights(folder: Path, card: dict[str, Any]) -> Path:
+    """The weights of a checkpoint, if they are those of its card.
+
+    Raises
+    ------
+    CheckpointError
+        If they are missing or have another hash.
+    """
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise CheckpointError(f"model: {weights} not found, expected the weights beside {CARD}")
+    found = file_hash(weights)
+    if found != card.get("sha256"):
+        raise CheckpointError(
+            f"model: {weights} has sha256 {found[:12]}, expected {str(card.get('sha256'))[:12]} "
+            "as in its card; the file is damaged or belongs to another card"
+        )
+    return weights
+
+
 def load_checkpoint(name: str | Path) -> tuple[PEMACEModel, dict[str, Any]]:
     """Load a model and its card; nothing is unpickled.
 
@@ -187,15 +221,7 @@ def load_checkpoint(name: str | Path) -> tuple[PEMACEModel, dict[str, Any]]:
     """
     folder = resolve_checkpoint(name)
     card = read_card(folder)
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise CheckpointError(f"model: {weights} not found, expected the weights beside {CARD}")
-    found = file_hash(weights)
-    if found != card.get("sha256"):
-        raise CheckpointError(
-            f"model: {weights} has sha256 {found[:12]}, expected {str(card.get('sha256'))[:12]} "
-            "as in its card; the file is damaged or belongs to another card"
-        )
+    weights = checked_weights(folder, card)
     try:
         model = PEMACEModel(PEMACEConfig.from_dict(card["config"]))
         state = load_file(weights)

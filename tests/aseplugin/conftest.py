@@ -12,7 +12,10 @@ from voltase.aseplugin.calculators.pemace import PEMACE
 from voltase.aseplugin.models.backbone import BackboneConfig
 from voltase.aseplugin.models.checkpoint import save_checkpoint
 from voltase.aseplugin.models.electrode import CHARGE_SCALE
+from voltase.aseplugin.models.features import FeatureConfig
 from voltase.aseplugin.models.pemace import Coupling, Embedding, PEMACEConfig, PEMACEModel
+from voltase.aseplugin.models.softfqeq import SoftFQEqConfig, SoftFQEqModel
+from voltase.aseplugin.models.softfqeq.checkpoint import save_model
 from voltase.aseplugin.structures import SkinNeighbours, build_graph
 from voltase.aseplugin.testing import pt111_water
 
@@ -113,3 +116,46 @@ def pemace(
 def interface() -> Atoms:
     """Pt(111) with four waters above, 24 atoms."""
     return pt111_water()
+
+
+@pytest.fixture(scope="session")
+def fqeq_model() -> SoftFQEqModel:
+    """A small Soft-FQEq model, every readout large enough to matter; leave it as it is."""
+    torch.manual_seed(3)
+    features = FeatureConfig(
+        "mace", BackboneConfig(r_max=4.0, channels=4, num_bessel=6, correlation=2, radial_mlp=(8,))
+    )
+    config = SoftFQEqConfig(
+        symbols=["H", "O", "Pt"],
+        features=features,
+        hidden=8,
+        bond_ranges={"H-O": (1.25, 2.0), "O-Pt": (1.6, 2.6), "Pt-Pt": (3.2, 3.6)},
+        charge={"H": 0.3, "O": -0.6},
+        counter_height=12.0,
+        atomic_energies=[-1.0, -2.0, -3.0],
+    )
+    model = SoftFQEqModel(config)
+    model.features.calibrate(build_graph(pt111_water(), config))
+    with torch.no_grad():
+        model.electronegativity.element.copy_(torch.tensor([-1.7, 1.3, -2.7]))
+        readouts = (model.electronegativity, model.source_charge, model.energy)
+        for readout in readouts:
+            readout.linear.weight.normal_(std=0.2)
+            readout.second.weight.normal_(std=0.2)
+        model.connectivity.out.weight.normal_(std=0.2)
+    model.set_precision(torch.float64)
+    return model
+
+
+@pytest.fixture(scope="session")
+def fqeq_checkpoint(fqeq_model: SoftFQEqModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small Soft-FQEq model on disk; leave it as it is."""
+    return save_model(tmp_path_factory.mktemp("fqeq") / "model", fqeq_model, {})
+
+
+@pytest.fixture
+def film() -> Atoms:
+    """The same interface, periodic along the surface alone."""
+    atoms = pt111_water()
+    atoms.pbc = (True, True, False)
+    return atoms

@@ -68,8 +68,9 @@ class _Sums(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, positions, vectors = ctx.saved_tensors
         phases: Phases = ctx.phases
-        by_x = phases.potential(*grads, positions, vectors) if ctx.needs_input_grad[1] else None
-        rest = phases.by_geometry(x, *grads, positions, vectors, ctx.needs_input_grad[2:])
+        a, b = grads
+        by_x = phases.potential(a, b, positions, vectors) if ctx.needs_input_grad[1] else None
+        rest = phases.by_geometry(x, a, b, positions, vectors, ctx.needs_input_grad[2:])
         return None, by_x, *rest
 
 

@@ -1,0 +1,1 @@
+"""PE-EDP: the electron density of an interface at any charge of the electrode."""

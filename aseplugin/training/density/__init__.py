@@ -1,0 +1,1 @@
+"""Training of PE-EDP models on densities from any code."""
