@@ -5,7 +5,8 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 PROCESSES ?= 2
 
-.PHONY: help venv test test-all lint demo train-pt111-water clean
+.PHONY: help venv test test-all lint demo clean \
+	train-pt111-water train-pt111-water-fqeq train-pt111-water-edp
 
 help:
 	@echo "make venv      create $(VENV) with the package and its development tools"
@@ -14,6 +15,7 @@ help:
 	@echo "make lint      run ruff and mypy"
 	@echo "make demo      run a short MD at -0.5 V vs SHE into demo/: trajectory, log, plot, summary"
 	@echo "make train-pt111-water  train the bundled model from ../shared/data into runs/ (some two hours)"
+	@echo "make train-pt111-water-fqeq, make train-pt111-water-edp: likewise, minutes"
 	@echo "make clean     remove everything the targets above created"
 	@echo "PROCESSES=N sets the number of processes of tests and training, $(PROCESSES) by default"
 
@@ -46,6 +48,12 @@ train-pt111-water: $(STAMP)
 		OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc_per_node $(PROCESSES) -m voltase.cli.train \
 			mace recipes/$$stage.yaml --out runs/$$stage || exit 1; \
 	done
+
+train-pt111-water-fqeq: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pe-train fqeq recipes/pt111-water-fqeq.yaml --out runs/pt111-water-fqeq
+
+train-pt111-water-edp: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pe-train density recipes/pt111-water-edp.yaml --out runs/pt111-water-edp
 
 clean:
 	rm -rf $(VENV) build dist demo src/voltase.egg-info .pytest_cache .mypy_cache .ruff_cache
