@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import InputError, VoltaseError
 from voltase.cli.analyze_output import checked_folder, png, write_tables, write_whole
 from voltase.cli.charges_profile import Profile, figure_of
 from voltase.cli.summary import RunSummary
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from voltase.aseplugin.calculators.softfqeq import SoftFQEq
 
 Array = npt.NDArray[np.float64]
+NARROWEST = 1e-3
+"""Width of a bin in A below which the profile would be of a size beyond use."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class ChargesSettings:
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.bin_width) and self.bin_width > 0.0):
-            raise InputError(f"--bin: got {self.bin_width}, expected a width in A")
+        if not (np.isfinite(self.bin_width) and self.bin_width >= NARROWEST):
+            raise InputError(
+                f"--bin: got {self.bin_width:g}, expected a width of {NARROWEST:g} A or more"
+            )
         if self.electrons is not None and not np.isfinite(self.electrons):
             raise InputError(f"--electrons: got {self.electrons}, expected a finite number")
         if self.potential is not None and (self.electrons is not None or self.plates):
@@ -109,7 +113,12 @@ def run(settings: ChargesSettings) -> str:
         raise InputError(str(error).replace("STRUCTURES:", "TRAJ:", 1)) from error
     solvers = ["fragment", "global"] if settings.with_global else ["fragment"]
     calculators = [_calculator(settings, solver) for solver in solvers]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out: {folder} cannot be made ({error.strerror}), expected a folder to write to"
+        ) from error
     summary = RunSummary(folder / "summary.yaml", "pe-charges", asdict(settings))
     summary.write("running", model={"sha256": calculators[0].sha256})
     done = []
@@ -117,9 +126,12 @@ def run(settings: ChargesSettings) -> str:
         for count, (number, atoms) in enumerate(frames):
             try:
                 done.append(_frame(number, atoms, calculators, settings))
-            except InputError as error:
+            except VoltaseError as error:
                 summary.write(f"failed: frame {number}: {error}")
-                raise InputError(f"TRAJ: frame {number}: {error}") from error
+                raise type(error)(f"TRAJ: frame {number}: {error}") from error
+            except KeyboardInterrupt:
+                summary.write("interrupted")
+                raise
             bar(count + 1)
     profile = _profile(done, settings.bin_width)
     numbers = _numbers(done, profile)
@@ -165,14 +177,24 @@ def _charge(calculator: SoftFQEq, atoms: Atoms, settings: ChargesSettings) -> No
     """Give the calculator the electron number of a frame."""
     from voltase.aseplugin.models.softfqeq import ChargeState
 
-    n = settings.electrons
-    if n is None:
-        n = float(atoms.info.get("excess_electrons", 0.0))
+    n = _electrons(atoms) if settings.electrons is None else settings.electrons
     if settings.plates:
         structure = calculator.structures.structure(atoms)
         calculator.field = ChargeState.between_plates(structure, n).field
         n = 0.0
     calculator.excess_electrons = n
+
+
+def _electrons(atoms: Atoms) -> float:
+    """Electron number that a frame holds, or 0."""
+    found = atoms.info.get("excess_electrons", 0.0)
+    try:
+        n = float(found)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"excess_electrons: found {found!r}, expected a number") from error
+    if not np.isfinite(n):
+        raise InputError(f"excess_electrons: found {n}, expected a finite number")
+    return n
 
 
 def _profile(frames: Sequence[_Frame], width: float) -> Profile:

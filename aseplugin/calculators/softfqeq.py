@@ -13,6 +13,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from voltase.aseplugin.calculators.charge_structures import Structures, faces_of
 from voltase.aseplugin.electrochemistry import (
+    EPSILON_0,
     Reference,
     check_plausible,
     grand_potential,
@@ -31,6 +32,8 @@ _RESULTS = (
     "energy", "free_energy", "forces", "stress", "electrode_potential", "capacitance",
     *sorted(_CHARGES),
 )  # fmt: skip
+ROUNDING = 1e-9
+"""e/A^2."""
 
 
 class SoftFQEq(Calculator):
@@ -96,10 +99,10 @@ class SoftFQEq(Calculator):
                  device: str = "cpu", skin: float = 0.5, tolerance: float = 1e-6,
                  allow_extrapolation: bool = False) -> None:  # fmt: skip
         super().__init__()
-        _check_options(solver, dtype, device, skin, tolerance, field, counter_height)
+        _check_options(solver, dtype, device, skin, tolerance, counter_height)
         self.reference = Reference.parse(reference)
         self.allow_extrapolation = allow_extrapolation
-        self.field, self.counter_height = float(field), counter_height
+        self.field, self.counter_height = field, counter_height
         self.dtype, self.solver = dtype, solver
         keep_freed_memory()
         network, self.card = load_model(model)
@@ -173,13 +176,18 @@ class SoftFQEq(Calculator):
         if not condition:
             raise AttributeError(f"{name}: a result, not an input, of a {self.ensemble} calculator")
 
+    @property
+    def field(self) -> float:
+        """External field along the outward normal in V/A; setting it drops the results."""
+        return self._field
+
+    @field.setter
+    def field(self, value: float) -> None:
+        self._field = _finite("field", value, "a finite number in V/A")
+        self.results = {}
+
     def _set_electrode(self, name: str, value: float) -> None:
-        try:
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name}: found {value!r}, expected a number") from error
-        if not np.isfinite(number):
-            raise InputError(f"{name}: found {value}, expected a finite number")
+        number = _finite(name, value, "a finite number")
         if number != self._electrode:
             self._electrode = number
             self.results = {}
@@ -246,11 +254,18 @@ class SoftFQEq(Calculator):
         if self.allow_extrapolation or limits is None or structure.planes == 0:
             return
         area = float(structure.graph.areas.sum())
+        expected = f"expected {limits[0]:.5f} to {limits[1]:.5f} e/A^2 as in training"
         n = result.excess_electrons
         if not limits[0] <= n / area <= limits[1]:
             raise ExtrapolationError(
                 f"excess_electrons: found {n:.4f} e on {area:.1f} A^2 ({n / area:.5f} e/A^2), "
-                f"expected {limits[0]:.5f} to {limits[1]:.5f} e/A^2 as in training"
+                f"{expected}"
+            )
+        # What a field puts on the wetted side; it comes from electrons and an area, rounded.
+        plates = -EPSILON_0 * self.field
+        if not limits[0] - ROUNDING <= plates <= limits[1] + ROUNDING:
+            raise ExtrapolationError(
+                f"field: found {self.field:.4f} V/A, of plates with {plates:.5f} e/A^2, {expected}"
             )
 
     def _as_results(self, result: ChargeResult) -> dict[str, Any]:
@@ -278,22 +293,35 @@ class SoftFQEq(Calculator):
         return out
 
 
+def _finite(name: str, value: Any, expected: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: found {value!r}, expected {expected}") from error
+    if not np.isfinite(number):
+        raise InputError(f"{name}: found {value}, expected {expected}")
+    return number
+
+
 def _check_options(solver: str, dtype: str, device: str, skin: float, tolerance: float,
-                   field: float, counter_height: float | None) -> None:  # fmt: skip
+                   counter_height: float | None) -> None:  # fmt: skip
     if solver not in get_args(SolverKind):
         raise InputError(f"solver: found {solver!r}, expected 'fragment' or 'global'")
     if dtype not in _DTYPES:
         raise InputError(f"dtype: found {dtype!r}, expected one of {', '.join(_DTYPES)}")
-    if not (np.isfinite(skin) and skin >= 0):
+    if _finite("skin", skin, "a length in A of zero or more") < 0.0:
         raise InputError(f"skin: found {skin}, expected a length in A of zero or more")
-    if not 0.0 < tolerance < 1.0:
+    if not 0.0 < _finite("tolerance", tolerance, "a number of eV/A") < 1.0:
         raise InputError(f"tolerance: found {tolerance}, expected more than 0, less than 1 eV/A")
-    if not np.isfinite(field):
-        raise InputError(f"field: found {field}, expected a finite number in V/A")
-    if counter_height is not None and not (np.isfinite(counter_height) and counter_height > 0.0):
+    if counter_height is not None and _finite("counter_height", counter_height,
+                                              "a height in A") <= 0.0:  # fmt: skip
         raise InputError(f"counter_height: found {counter_height}, expected a height in A")
-    kind = device.split(":")[0]
+    kind = device.split(":")[0] if isinstance(device, str) else ""
     if kind not in ("cpu", "cuda"):
         raise InputError(f"device: found {device!r}, expected cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device: found {device!r} without a usable GPU, expected cpu")
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device: found {device!r}, expected cpu or cuda:N") from error

@@ -148,7 +148,8 @@ class FusedConvolution(nn.Module):
         out, start = [], 0
         for degree in self.sender_degrees:
             width = self.channels * (2 * degree + 1)
-            block = features[:, start : start + width].view(features.shape[0], self.channels, -1)
+            block = features[:, start : start + width]
+            block = block.view(len(features), self.channels, 2 * degree + 1)
             out.append(block.transpose(1, 2))
             start += width
         return out

@@ -67,7 +67,7 @@ def test_tables_have_their_names_and_columns(
     result = analyze(command, traj, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     text = (tmp_path / "out" / f"{name}.csv").read_text()
-    assert text.startswith("# command: pe-analyze ")
+    assert text.startswith("# command: pe-analyze")
     assert re.search("^# frames: 70 of 70$", text, re.MULTILINE)
     found = table(tmp_path / "out" / f"{name}.csv")
     assert [c for c in columns if c not in found] == []

@@ -84,9 +84,12 @@ def test_between_plates_the_atoms_are_neutral(model: Path, tmp_path: Path) -> No
     [
         ([], "TRAJ: got none"),
         (["none.traj"], "TRAJ: none.traj not found"),
-        (["md.traj", "--bin", "0"], "--bin: got 0.0"),
+        (["md.traj", "--bin", "0"], "--bin: got 0, expected a width of 0.001 A or more"),
+        (["md.traj", "--bin", "-1"], "--bin: got -1"),
+        (["md.traj", "--bin", "1e-12"], "--bin: got 1e-12"),
         (["md.traj", "--electrons", "nan"], "--electrons: got nan"),
         (["md.traj", "--potential", "0V", "--electrons", "0.1"], "--potential: got one and"),
+        (["md.traj", "--out", "/proc/none"], "--out: /proc/none cannot be made"),
         (["md.traj", "--model", "nothing"], "model: nothing is neither"),
     ],
 )
@@ -99,6 +102,42 @@ def test_mistakes_are_one_line(
     assert result.exit_code == 2
     assert message in result.output
     assert result.output.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("electrons", "message"),
+    [
+        ("many", "excess_electrons: found 'many', expected a number"),
+        ([0.1, 0.2], "excess_electrons: found array([0.1, 0.2]), expected a number"),
+        (float("nan"), "excess_electrons: found nan, expected a finite number"),
+        (9.0, "excess_electrons: found 9.0000 e on"),
+    ],
+)
+@pytest.mark.parametrize("plates", [[], ["--plates"]])
+def test_a_frame_that_cannot_be_used_is_named(
+    plates: list[str], electrons: object, message: str, tmp_path: Path
+) -> None:
+    """Beyond the trained range, too."""
+    torch.manual_seed(0)
+    config = SoftFQEqConfig(["H", "O", "Pt"], features=FeatureConfig("mace", FEATURES), hidden=8,
+                            bond_ranges=RANGES, counter_height=20.0)  # fmt: skip
+    card = {"electrons_per_area_range": [-0.01, 0.01]}
+    model = save_model(tmp_path / "model", SoftFQEqModel(config), card)
+    first, second = frames()
+    for atoms in (first, second):
+        atoms.info.pop("adsorbate_info", None)
+    second.info["excess_electrons"] = electrons
+    ase.io.write(tmp_path / "md.extxyz", [first, second])
+    arguments = [f"{tmp_path}/md.extxyz", "--model", str(model), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(charges, [*arguments, *plates, "--no-global"])
+    if plates and electrons == 9.0:
+        message = "field: found"
+    assert result.exit_code == 2
+    assert f"TRAJ: frame 1: {message}" in result.output
+    assert result.output.strip().count("\n") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["summary.yaml"]
+    status = yaml.safe_load((tmp_path / "out" / "summary.yaml").read_text())["status"]
+    assert status.startswith("failed: frame 1")
 
 
 def test_train_fqeq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

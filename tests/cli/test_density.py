@@ -78,7 +78,8 @@ def test_densities_along_a_trajectory(workshop: Path) -> None:
     assert [row["frame"] for row in rows] == ["0", "0", "2", "2"]
     for row in rows:
         assert float(row["electrons_e"]) == pytest.approx(38.0 + float(row["n_e"]), abs=1e-6)
-    profiles = np.load(out / "profiles.npz")
+    with np.load(out / "profiles.npz") as arrays:
+        profiles = dict(arrays)
     assert profiles["0/electrons"].shape == profiles["0/response"].shape
     z, area = profiles["2/z"], float(profiles["2/area"])
     moved = (profiles["2/electrons"][1] - profiles["2/electrons"][0]).sum() * (z[1] - z[0]) * area
@@ -119,4 +120,6 @@ def test_training_needs_valences() -> None:
 
 def test_the_recipe_is_valid() -> None:
     settings = settings_of(ROOT / "recipes" / "pt111-water-edp.yaml", {})
-    assert {"description", "doi", "licence", "method", "do_not_use_for"} <= set(settings.card)
+    assert {"description", "source", "licence", "method", "do_not_use_for", "selection"} <= set(
+        settings.card
+    )

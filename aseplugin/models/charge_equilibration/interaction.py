@@ -27,7 +27,7 @@ LARGEST_CHARGE = 4.0
 BLOCK_TOLERANCE = 1e-3
 """Of forces from the blocks of a preconditioner, eV/A: it need not be exact."""
 
-PAIR_PER_WAVE = 60.0
+PAIR_PER_WAVE = 10.0
 """Cost of a pair, in that of an atom in a wave; measured with two derivatives."""
 
 
@@ -68,10 +68,15 @@ class Interaction:
         self.operator: CoulombOperator | None = None
         if not positions.is_cuda:
             places, box, widths = (t.detach().numpy() for t in self.tensors)
+            # The first compiled loop starts OpenMP with all cores, for torch as well. Small
+            # operations would then wait for threads that have nothing to do.
+            threads = torch.get_num_threads()
             self.operator = make_operator(
                 places, box, pbc, widths, tier=tier, tolerance=tolerance,
                 largest_charge=largest_charge, pairs=pairs,
             )  # fmt: skip
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
         self.plane: CounterPlane | None = None
         if counter_plane is not None:
             self.plane = CounterPlane(positions, cell, counter_plane, self.boundary)

@@ -49,7 +49,12 @@ def load_model(name: str | Path) -> tuple[SoftFQEqModel, dict[str, Any]]:
     # A card that is wrong in any way fails somewhere in these lines.
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise _unusable(folder, error) from error
-    model = SoftFQEqModel(config)
+    try:
+        model = SoftFQEqModel(config)
+    except InputError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise _unusable(folder, error) from error
     try:
         state = load_file(weights)
         model.set_precision(state["electronegativity.element"].dtype)

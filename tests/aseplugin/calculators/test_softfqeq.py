@@ -1,5 +1,6 @@
 """SoftFQEq as an ASE calculator: contract with the dynamics, fixed potential, clear refusals."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ def test_a_setting_of_n_drops_the_results(fqeq_checkpoint: Path, film: Atoms) ->
     assert film.get_potential_energy() != energy
     calc.excess_electrons = 0.0
     assert film.get_potential_energy() == pytest.approx(energy, abs=1e-12)
+
+
+def test_a_setting_of_the_field_drops_the_results(fqeq_checkpoint: Path, film: Atoms) -> None:
+    film.calc = calculator(fqeq_checkpoint)
+    before = film.get_potential_energy()
+    film.calc.field = 0.1
+    assert film.get_potential_energy() != before
+    with pytest.raises(InputError, match="field: found nan, expected a finite number in V/A"):
+        film.calc.field = float("nan")
+    assert film.calc.field == 0.1
 
 
 def test_a_fixed_potential_is_the_legendre_transform(fqeq_checkpoint: Path, film: Atoms) -> None:
@@ -123,6 +134,12 @@ def test_a_molecule_has_charges_and_no_electrode(fqeq_checkpoint: Path) -> None:
         ({"field": float("nan")}, "field: found nan"),
         ({"counter_height": -2.0}, "counter_height: found -2.0"),
         ({"device": "tpu"}, "device: found 'tpu'"),
+        ({"device": "cpu:x"}, "device: found 'cpu:x', expected cpu or cuda:N"),
+        ({"device": 0}, "device: found 0, expected cpu or cuda"),
+        ({"skin": "wide"}, "skin: found 'wide', expected a length in A of zero or more"),
+        ({"tolerance": "x"}, "tolerance: found 'x'"),
+        ({"field": "x"}, "field: found 'x', expected a finite number in V/A"),
+        ({"counter_height": [1.0]}, r"counter_height: found \[1.0\], expected a height in A"),
         ({"excess_electrons": float("inf")}, "excess_electrons: found inf"),
         ({"excess_electrons": 0.1, "potential": 0.0}, "potential: found one and excess_electrons"),
     ],
@@ -162,6 +179,8 @@ def test_the_trained_range_is_kept(fqeq_model: SoftFQEqModel, film: Atoms, tmp_p
     calc = calculator(folder, excess_electrons=0.5)
     with pytest.raises(ExtrapolationError, match=r"excess_electrons: found 0\.5000 e on"):
         calc.get_potential_energy(film)
+    with pytest.raises(ExtrapolationError, match=r"field: found -9\.0000 V/A, of plates with"):
+        calculator(folder, field=-9.0).get_potential_energy(film)
     free = calculator(folder, excess_electrons=0.5, allow_extrapolation=True)
     assert np.isfinite(free.get_potential_energy(film))
 
@@ -180,6 +199,18 @@ def test_damaged_weights_are_refused(fqeq_model: SoftFQEqModel, tmp_path: Path) 
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CheckpointError, match="the file is damaged"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["charge", "train_widths", "width", "symbols"])
+def test_a_card_that_describes_no_model_is_refused(
+    fqeq_model: SoftFQEqModel, tmp_path: Path, name: str
+) -> None:
+    folder = save_model(tmp_path / "m", fqeq_model, {})
+    card = json.loads((folder / "model.json").read_text())
+    card["config"][name] = "some"
+    (folder / "model.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="does not describe a model"):
         load_model(folder)
 
 

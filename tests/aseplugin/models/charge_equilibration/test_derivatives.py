@@ -11,7 +11,7 @@ from torch import Tensor
 from voltase.aseplugin import solve_fqeq
 from voltase.aseplugin.models.charge_equilibration import FixedPotential
 
-from .conftest import Case
+from .conftest import BOUNDARIES, Case
 
 INPUTS = ("positions", "cell", "electronegativity", "hardness", "width", "source_charge")
 
@@ -45,13 +45,8 @@ def function(case: Case, held: bool) -> tuple[Callable[..., tuple[Tensor, ...]],
     return evaluate, [v.clone().requires_grad_() for v in values]
 
 
-@pytest.mark.parametrize(
-    ("boundary", "held"),
-    [("open", False), ("open", True),
-     pytest.param("slab", True, marks=pytest.mark.slow),
-     pytest.param("slab", False, marks=pytest.mark.slow),
-     pytest.param("bulk", False, marks=pytest.mark.slow)],
-)  # fmt: skip
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_derivatives(boundary: str, held: bool, build_case: Callable[[str], Case]) -> None:
     evaluate, values = function(build_case(boundary), held)
     assert torch.autograd.gradcheck(evaluate, values, eps=1e-5, atol=1e-6, fast_mode=True)
