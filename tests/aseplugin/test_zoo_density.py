@@ -21,8 +21,8 @@ def test_there_is_a_model() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_card_is_complete_and_the_files_are_small(name: str) -> None:
     card: dict[str, Any] = read_card(ZOO / name, KIND)
-    for key in ("source", "selection", "licence", "method", "do_not_use_for", "elements", "potential_range",
-                "electrons_per_area_range", "sha256"):  # fmt: skip
+    for key in ("source", "selection", "licence", "method", "do_not_use_for", "elements",
+                "potential_range", "electrons_per_area_range", "sha256"):  # fmt: skip
         assert card[key], key
     for key in ("nmae_percent", "difference_nmae_percent", "planar_error_percent"):
         assert card["errors"]["test"][key] > 0.0
