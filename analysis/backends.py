@@ -60,8 +60,15 @@ def _call(job: Any) -> Any:
     return _work(job)
 
 
+def nothing() -> None:
+    """What the calling process does meanwhile, by default."""
+
+
 def map_in_processes(
-    work: Callable[[Any], Any], jobs: Sequence[Any], workers: int
+    work: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    workers: int,
+    meanwhile: Callable[[], None] = nothing,
 ) -> Iterator[Any]:
     """Results of a function for each job, in their order, from several processes.
 
@@ -74,6 +81,8 @@ def map_in_processes(
     jobs : sequence
     workers : int
         Processes.
+    meanwhile : callable
+        Called here once the processes have their work.
 
     Raises
     ------
@@ -88,6 +97,7 @@ def map_in_processes(
     try:
         with _without_interrupts():
             found = pool.map(_call, jobs)
+        meanwhile()
         yield from found
         finished = True
     except BrokenProcessPool as error:
@@ -115,14 +125,18 @@ def _without_interrupts() -> Iterator[None]:
 class ReportingProcesses(BackendBase):
     """Hands groups of frames to processes and tells after each how many frames are done."""
 
-    def __init__(self, n_workers: int, progress: Progress) -> None:
+    def __init__(
+        self, n_workers: int, progress: Progress, meanwhile: Callable[[], None] = nothing
+    ) -> None:
         super().__init__(n_workers=n_workers)
         self.progress = progress
+        self.meanwhile = meanwhile
 
     def apply(self, func: Callable[[Any], Any], computations: list[Any]) -> list[Any]:
         """See `MDAnalysis.analysis.backends.BackendBase`."""
         results, done = [], 0
-        found = map_in_processes(functools.partial(_part, func), computations, self.n_workers)
+        work = functools.partial(_part, func)
+        found = map_in_processes(work, computations, self.n_workers, self.meanwhile)
         for part, result in zip(computations, found, strict=True):
             results.append(result)
             done += len(part)
@@ -141,6 +155,7 @@ def run_with_progress(
     backend: str = "serial",
     workers: int | None = None,
     progress: Progress = lambda done: None,
+    meanwhile: Callable[[], None] = nothing,
     **frames: Any,
 ) -> InterfaceAnalysis:
     """Run an analysis on a backend and report progress.
@@ -153,6 +168,8 @@ def run_with_progress(
         Processes; by default as many as there are cores.
     progress : callable
         Called with the number of frames done; with dask only at the end.
+    meanwhile : callable
+        Called once in this process while others work, if others do.
     **frames
         ``start``, ``stop``, ``step`` or ``frames`` as in MDAnalysis.
 
@@ -179,7 +196,7 @@ def run_with_progress(
         finally:
             analysis.progress = None
     else:
-        processes = ReportingProcesses(min(count, parts), progress)
+        processes = ReportingProcesses(min(count, parts), progress, meanwhile)
         analysis.run(backend=processes, n_parts=parts, unsupported_backend=True, **frames)
     return analysis
 

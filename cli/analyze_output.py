@@ -101,6 +101,15 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def load_drawing() -> None:
+    """Load all that draws, fonts included: a second that each process would spend by itself."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.0, 1.0), layout="constrained")
+    figure.subplots().legend([])
+    png(figure)
+
+
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;
 color:#222}h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em;border-top:1px solid #ddd;
 padding-top:.8em}table{border-collapse:collapse;font-size:.9em}td,th{padding:.15em .8em .15em 0;

@@ -19,6 +19,7 @@ from voltase.cli.analyze_output import (
     checked_folder,
     draw,
     html_report,
+    load_drawing,
     png,
     write_tables,
     write_whole,
@@ -156,7 +157,8 @@ def run_all(
     total = len(together.chosen_frames(**frames))
     with progress_bar("frames", total, shown=not options["quiet"], threads=False) as show:
         run_with_progress(together, backend=options["backend"] or "serial",
-                          workers=options["workers"], progress=show, **frames)  # fmt: skip
+                          workers=options["workers"], progress=show,
+                          meanwhile=load_drawing, **frames)  # fmt: skip
     return together
 
 
