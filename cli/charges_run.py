@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,10 @@ class ChargesSettings:
         """From options, None where not given."""
         if given.get("trajectory") is None:
             raise InputError("TRAJ: got none, expected a file with frames")
+        if given.get("reference") is not None and given.get("potential") is None:
+            raise InputError(
+                f"--reference: got {given['reference']!r} without --potential, expected both"
+            )
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
@@ -144,13 +148,24 @@ def _calculator(settings: ChargesSettings, solver: str) -> SoftFQEq:
     with silent_imports():
         from voltase.aseplugin.calculators.softfqeq import SoftFQEq
     given: Any = {"solver": solver}
-    return SoftFQEq(settings.model, potential=settings.potential, reference=settings.reference,
-                    device=settings.device, counter_height=settings.counter_height,
-                    **given)  # fmt: skip
+    try:
+        return SoftFQEq(settings.model, potential=settings.potential,
+                        reference=settings.reference, device=settings.device,
+                        counter_height=settings.counter_height, **given)  # fmt: skip
+    except InputError as error:
+        raise InputError(as_option(str(error), asdict(settings))) from error
+
+
+def as_option(message: str, names: Iterable[str]) -> str:
+    """The message of a wrong argument, as of the option of its name."""
+    name, colon, rest = message.partition(":")
+    return f"--{name.replace('_', '-')}{colon}{rest}" if colon and name in names else message
 
 
 def _frame(number: int, atoms: Atoms, calculators: Sequence[SoftFQEq], settings: ChargesSettings
            ) -> _Frame:  # fmt: skip
+    if atoms.pbc.sum() < 2:
+        raise InputError(f"pbc: found {atoms.pbc.tolist()}, expected a slab in a periodic cell")
     atoms = atoms.copy()
     found = []
     for calculator in calculators:
@@ -239,7 +254,7 @@ def _lines(numbers: dict[str, Any]) -> list[str]:
             found = numbers[solver]
             lines.append(
                 f"{solver}: electrochemical potential spans {found['span_V']:.3f} V, standard "
-                f"deviation in the electrode {found['std_in_electrode_V']:.2g} V; charge of the "
+                f"deviation in the electrode {found['std_in_electrode_V']:.3f} V; charge of the "
                 f"electrode {found['electrode_charge_e']:+.3f} e"
             )
     return lines

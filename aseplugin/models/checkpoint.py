@@ -58,6 +58,10 @@ def resolve_checkpoint(name: str | Path, kind: str = KIND) -> Path:
     CheckpointError
         If there is none, or it is a pickle.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise CheckpointError(
+            f"model: found a {type(name).__name__}, expected a bundled model or a folder"
+        )
     path = Path(name)
     if path.suffix in _PICKLES and not path.is_dir():
         raise CheckpointError(

@@ -89,6 +89,9 @@ def test_between_plates_the_atoms_are_neutral(model: Path, tmp_path: Path) -> No
         (["md.traj", "--bin", "1e-12"], "--bin: got 1e-12"),
         (["md.traj", "--electrons", "nan"], "--electrons: got nan"),
         (["md.traj", "--potential", "0V", "--electrons", "0.1"], "--potential: got one and"),
+        (["md.traj", "--potential", "high"], "--potential: "),
+        (["md.traj", "--reference", "SCE"], "--reference: got 'SCE' without --potential"),
+        (["open.extxyz"], "TRAJ: frame 0: "),
         (["md.traj", "--out", "/proc/none"], "--out: /proc/none cannot be made"),
         (["md.traj", "--model", "nothing"], "model: nothing is neither"),
     ],
@@ -98,6 +101,7 @@ def test_mistakes_are_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ase.io.write("md.traj", frames())
+    ase.io.write("open.extxyz", Atoms("Pt4", np.eye(4, 3) * 2.8))
     result = CliRunner().invoke(charges, arguments)
     assert result.exit_code == 2
     assert message in result.output

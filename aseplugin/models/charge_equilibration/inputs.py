@@ -14,6 +14,10 @@ from voltase.aseplugin.errors import InputError
 
 TOTAL_CHARGE_TOLERANCE = 1e-6
 """How far the source charges may be from the total charge without weights to shift them, e."""
+LARGEST_VALUE = 1e12
+"""In the unit of the argument; beyond it the sums lose their meaning."""
+WIDTHS = (0.02, 100.0)
+"""Widths in A that can be computed with; the waves that narrow ones need fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +53,46 @@ class Inputs:
     counter_plane: Tensor | None
 
 
+def numbers(name: str, value: Any) -> Tensor:
+    """A tensor of real numbers.
+
+    Raises
+    ------
+    InputError
+        If it is anything else, such as text, a ragged list or complex numbers.
+    """
+    try:
+        out = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: got {_shown(value)}, expected an array of numbers") from error
+    if out.is_complex() or out.dtype == torch.bool:
+        raise InputError(f"{name}: got {out.dtype}, expected real numbers")
+    return out
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:40] if isinstance(value, str | None) else f"a {type(value).__name__}"
+
+
 def tensor(name: str, value: Any, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
     """A finite float64 tensor of the given shape.
 
     Raises
     ------
     InputError
-        If it is no array of numbers, of another shape, or not finite.
+        If it is no array of numbers, of another shape, not finite or absurdly large.
     """
-    try:
-        out = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: got {type(value).__name__}, expected numbers") from error
+    out = numbers(name, value)
     out = out.to(torch.float64) if like is None else out.to(like.device, torch.float64)
     if tuple(out.shape) != tuple(shape):
         raise InputError(f"{name}: got shape {tuple(out.shape)}, expected {tuple(shape)}")
-    bad = ~torch.isfinite(out.detach())
+    # Written so that NaN is bad too.
+    bad = ~(out.detach().abs() <= LARGEST_VALUE)
     if bool(bad.any()):
         where = f" at {bad.nonzero()[0].tolist()}" if shape else ""
         raise InputError(
-            f"{name}: got {float(out.detach()[bad][0])}{where}, expected finite values"
+            f"{name}: got {float(out.detach()[bad][0])}{where}, expected finite values of at most "
+            f"{LARGEST_VALUE:g}"
         )
     return out
 
@@ -82,6 +106,18 @@ def positive(name: str, value: Any, shape: Sequence[int], like: Tensor, unit: st
     return out
 
 
+def checked_width(value: Any, n_atoms: int, like: Tensor) -> Tensor:
+    """Widths (n_atoms,) in the range that can be computed with."""
+    out = tensor("width", value, (n_atoms,), like)
+    outside = (out.detach() < WIDTHS[0]) | (out.detach() > WIDTHS[1])
+    if bool(outside.any()):
+        raise InputError(
+            f"width: got {float(out.detach()[outside][0]):g} A at {outside.nonzero()[0].tolist()}, "
+            f"expected {WIDTHS[0]:g} to {WIDTHS[1]:g} A"
+        )
+    return out
+
+
 def indices(name: str, value: Any, n_atoms: int, like: Tensor) -> Tensor:
     """Indices of atoms, int64.
 
@@ -90,10 +126,10 @@ def indices(name: str, value: Any, n_atoms: int, like: Tensor) -> Tensor:
     InputError
         If they are no integers of atoms that exist.
     """
-    out = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    out = numbers(name, value)
     if out.numel() == 0:
         out = out.to(torch.int64)
-    if out.is_floating_point() or out.is_complex() or out.dtype == torch.bool:
+    if out.is_floating_point():
         raise InputError(f"{name}: got {out.dtype}, expected integers")
     out = out.to(like.device, torch.int64)
     if out.numel() and (int(out.min()) < 0 or int(out.max()) >= n_atoms):

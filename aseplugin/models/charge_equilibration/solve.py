@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -126,8 +127,7 @@ def solve_fqeq(
     )  # fmt: skip
     if boundary.kind == "bulk" and not charged:
         _check_neutral(x)
-    if solver not in ("fragment", "global"):
-        raise InputError(f"solver: got {solver!r}, expected 'fragment' or 'global'")
+    _check_options(solver, tolerance, warm_start)
     if not numpy_in:
         return _cast(_solve(x, pbc, solver, tolerance, tier, warm_start)[0], positions.dtype)
     x, strain = _strained(x)
@@ -139,7 +139,7 @@ def _checked(positions: Any, cell: Any, pbc: Sequence[bool] | bool, electronegat
              hardness: Any, width: Any, source: Any, bonds: Any, order: Any, total_charge: Any,
              fixed: Any, weights: Any, bond_hardness: Any, plane: Any
              ) -> tuple[Inputs, Boundary]:  # fmt: skip
-    shape = tuple(positions.shape) if isinstance(positions, Tensor) else np.shape(positions)
+    shape = tuple(check.numbers("positions", positions).shape)
     if len(shape) != 2 or shape[1] != 3 or shape[0] == 0:
         raise InputError(f"positions: got shape {shape}, expected (atoms, 3)")
     r = check.tensor("positions", positions, shape)
@@ -147,7 +147,7 @@ def _checked(positions: Any, cell: Any, pbc: Sequence[bool] | bool, electronegat
     box = check.tensor("cell", cell, (3, 3), r)
     boundary = Boundary.of(box, pbc)
     pairs, values = check.checked_bonds(bonds, order, n, r)
-    stiff = bond_hardness if isinstance(bond_hardness, Tensor) else np.asarray(bond_hardness)
+    stiff = check.numbers("bond_hardness", bond_hardness)
     if stiff.ndim == 0:
         stiff = check.positive("bond_hardness", stiff, (), r, "eV/e^2").expand(values.shape)
     q0 = check.tensor("source_charge", source, (n,), r)
@@ -157,7 +157,7 @@ def _checked(positions: Any, cell: Any, pbc: Sequence[bool] | bool, electronegat
         cell=box,
         electronegativity=check.tensor("electronegativity", electronegativity, (n,), r),
         hardness=check.positive("hardness", hardness, (n,), r, "eV/e^2"),
-        width=check.positive("width", width, (n,), r, "A"),
+        width=check.checked_width(width, n, r),
         source=check.checked_source(q0, total_charge, weights),
         bonds=pairs,
         order=values,
@@ -166,6 +166,17 @@ def _checked(positions: Any, cell: Any, pbc: Sequence[bool] | bool, electronegat
         potential=potential,
         counter_plane=None if plane is None else check.tensor("counter_plane", plane, (3,), r),
     ), boundary
+
+
+def _check_options(solver: str, tolerance: float, warm_start: WarmStart | None) -> None:
+    if solver not in ("fragment", "global"):
+        raise InputError(f"solver: got {solver!r}, expected 'fragment' or 'global'")
+    if not isinstance(tolerance, Real) or not 0.0 < tolerance < np.inf:
+        raise InputError(f"tolerance: got {tolerance!r} eV/A, expected a number above 0")
+    if not isinstance(warm_start, WarmStart | None):
+        raise InputError(
+            f"warm_start: got {type(warm_start).__name__}, expected a WarmStart or None"
+        )
 
 
 def _check_neutral(x: Inputs) -> None:

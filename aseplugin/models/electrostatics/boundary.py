@@ -49,9 +49,7 @@ class Boundary:
         InputError
             If one direction alone repeats, or the lattice is degenerate or not finite.
         """
-        repeats = [bool(pbc)] * 3 if isinstance(pbc, bool) else [bool(p) for p in pbc]
-        if len(repeats) != 3:
-            raise InputError(f"pbc: got {len(repeats)} values, expected 3")
+        repeats = _repeats(pbc)
         axes = tuple(i for i in range(3) if repeats[i])
         if len(axes) == 1:
             raise InputError("pbc: got one periodic direction, expected none, two or three")
@@ -60,6 +58,15 @@ class Boundary:
         if axes:
             _check_lattice(cell.detach()[list(axes)])
         return cls("open" if not axes else "slab" if len(axes) == 2 else "bulk", axes)
+
+
+def _repeats(pbc: Sequence[bool] | bool) -> list[bool]:
+    values = np.asarray(pbc)
+    if values.dtype.kind not in "biu" or not np.isin(values, (0, 1)).all():
+        raise InputError(f"pbc: got {pbc!r:.60}, expected True, False or three of them")
+    if values.shape not in ((), (3,)):
+        raise InputError(f"pbc: got shape {values.shape}, expected one value or 3")
+    return [bool(p) for p in np.broadcast_to(values, 3)]
 
 
 def _check_lattice(vectors: Tensor) -> None:

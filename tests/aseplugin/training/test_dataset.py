@@ -206,8 +206,8 @@ def test_the_reference_data_split_cleanly(shared_data: Path) -> None:
     model = PEMACEConfig(symbols=["H", "O", "Pt"], domains=["cp2k", "gpaw"],
                          backbone=BackboneConfig(r_max=1.2))  # fmt: skip
     samples = group_samples(read_frames(data, shared_data), data, model)
-    # 633 frames: 26 of the 245 biased ones repeat others to the last digit, and most geometries come
-    # at 2 to 5 charges.
+    # 633 frames: 26 of the 245 biased ones repeat others to the last digit, and most geometries
+    # come at 2 to 5 charges.
     assert len(samples) == 421
     assert sum(len(s.electrons) for s in samples) == 331 + (245 - 26) + 57
     split = split_samples(samples, data)
