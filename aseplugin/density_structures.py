@@ -13,7 +13,7 @@ from voltase.aseplugin.faces import Faces, find_faces, slab_heights
 from voltase.aseplugin.models.density.electrostatics import smeared_potential
 from voltase.aseplugin.models.density.inputs import DensityInput
 from voltase.aseplugin.models.density.model import DensityModel
-from voltase.aseplugin.structures import build_graph, neighbour_list
+from voltase.aseplugin.structures import build_graph, check_distances, neighbour_list
 
 Array = npt.NDArray[np.float64]
 PLANE_DEPTH = 0.7
@@ -34,7 +34,8 @@ def density_input(atoms: Atoms, model: DensityModel) -> DensityInput:
     Raises
     ------
     InputError
-        If the structure is no slab, has no electrode, or an element that the model does not know.
+        If the structure is no slab, has no electrode, an element that the model does not know, or
+        atoms that lie on one another.
     """
     trunk = model.trunk_config
     faces = find_faces(atoms, trunk.electrode_symbols)
@@ -47,6 +48,7 @@ def density_input(atoms: Atoms, model: DensityModel) -> DensityInput:
     offsets = shifts @ np.asarray(atoms.cell.complete().array)
     # From the receiver to its neighbour.
     vectors = atoms.positions[edges[0]] - atoms.positions[edges[1]] - offsets
+    check_distances(atoms, edges, np.linalg.norm(vectors, axis=1))
     potential, field = smeared_potential(
         atoms.positions,
         formal_charges(atoms, edges, vectors, model.config.bond_charges),

@@ -193,7 +193,7 @@ class SkinNeighbours:
         sender, receiver = graph.edge_index
         vectors = positions.index_select(0, receiver) - positions.index_select(0, sender)
         lengths = torch.linalg.vector_norm(vectors + graph.shifts, dim=1)
-        _check_distances(atoms, graph, lengths)
+        check_distances(atoms, graph.edge_index.numpy(), lengths.numpy())
         keep = torch.nonzero(lengths < self._edge_radii).flatten()
         current = replace(
             _with_faces(graph, faces),
@@ -229,11 +229,26 @@ class SkinNeighbours:
         return bool(moved < (0.5 * self.skin) ** 2)
 
 
-def _check_distances(atoms: Atoms, graph: Graph, lengths: torch.Tensor) -> None:
-    if lengths.numel() == 0 or float(lengths.min()) >= SMALLEST_DISTANCE:
+def check_distances(atoms: Atoms, edges: Indices, lengths: Array) -> None:
+    """Refuse atoms that lie on one another.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    edges : ndarray (2, n_edges)
+        Pairs of neighbours.
+    lengths : ndarray (n_edges,)
+        Their distances, A.
+
+    Raises
+    ------
+    InputError
+        If a distance is below `SMALLEST_DISTANCE`.
+    """
+    if lengths.size == 0 or float(lengths.min()) >= SMALLEST_DISTANCE:
         return
     nearest = int(lengths.argmin())
-    first, second = sorted(int(i) for i in graph.edge_index[:, nearest])
+    first, second = sorted(int(i) for i in edges[:, nearest])
     raise InputError(
         f"atoms: {atoms.symbols[first]} {first} and {atoms.symbols[second]} {second} are "
         f"{float(lengths[nearest]):.3f} A apart, expected at least {SMALLEST_DISTANCE} A"

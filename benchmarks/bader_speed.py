@@ -42,9 +42,11 @@ for name, method in (("on-grid", "ongrid"), ("near-grid", "neargrid")):
                 bader = Bader(*read)
                 bader.method, bader.threads = method, 1
                 started = time.process_time()
+                bader.volumes_init()
                 bader.bader_calc()
                 bader.bader_to_atom_distance()
-                bader.refine_volumes(bader.atoms_volumes)
+                if method == "neargrid":
+                    bader.refine_volumes(bader.atoms_volumes)
                 bader.sum_volumes(bader=False)
                 seconds = time.process_time() - started
         found[name] = {"s": seconds, "electrons": np.asarray(bader.atoms_charge).tolist()}

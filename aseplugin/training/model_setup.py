@@ -16,6 +16,7 @@ from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.models.backbone import BackboneConfig
 from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
 from voltase.aseplugin.training.config import DataConfig
+from voltase.aseplugin.training.correlation_weights import raised_contractions
 from voltase.aseplugin.training.dataset import Sample
 from voltase.aseplugin.training.domain_weights import weights_for
 from voltase.aseplugin.training.first_guesses import (
@@ -181,6 +182,8 @@ def _scale_dipoles(model: PEMACEModel, samples: Sequence[Sample]) -> None:
 def take_weights(model: PEMACEModel, start: PEMACEModel) -> tuple[int, int]:
     """Copy the weights of another network where names and shapes agree.
 
+    Of a network with a lower correlation, the higher orders start at zero: it answers as before.
+
     Returns
     -------
     int, int
@@ -189,7 +192,7 @@ def take_weights(model: PEMACEModel, start: PEMACEModel) -> tuple[int, int]:
     if model.config.symbols != start.config.symbols:
         LOG.warning("init: elements are %s there and %s here: weights are taken by position",
                     ", ".join(start.config.symbols), ", ".join(model.config.symbols))  # fmt: skip
-    available = weights_for(model, start)
+    available = weights_for(model, start) | raised_contractions(model, start)
     taken = total = 0
     left: list[str] = []
     with torch.no_grad():
