@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
+from voltase.aseplugin.models.pemace import PEMACEModel
 from voltase.aseplugin.training.dataset import Sample
 
 LOG = logging.getLogger(__name__)
@@ -31,34 +31,6 @@ def mean_neighbours(samples: Sequence[Sample]) -> float:
     """Edges per atom, by which messages are normalised (at least one)."""
     edges = sum(sample.graph.edge_index.shape[1] for sample in samples)
     return max(edges / sum(sample.graph.n_atoms for sample in samples), 1.0)
-
-
-def fit_atomic_energies(samples: Sequence[Sample], model: PEMACEConfig) -> list[list[float]]:
-    """Least-squares energy of each element in each domain, eV (n_domains, n_elements).
-
-    Zero in a domain without energies. Elements whose numbers do not vary independently share the
-    energy by the smallest norm.
-    """
-    table = []
-    n_elements = len(model.symbols)
-    grand = model.embedding == "potential"
-    for domain in model.domains:
-        counts, energies = [], []
-        for sample in samples:
-            if sample.domain != domain:
-                continue
-            labels = sample.grand_energy if grand else sample.energy
-            row = np.bincount(sample.graph.species.numpy(), minlength=n_elements)
-            for energy in labels.tolist():
-                if math.isfinite(energy):
-                    counts.append(row)
-                    energies.append(energy)
-        if not counts:
-            table.append([0.0] * n_elements)
-            continue
-        solution = np.linalg.lstsq(np.array(counts, dtype=float), np.array(energies), rcond=None)
-        table.append([float(e) for e in solution[0]])
-    return table
 
 
 def fit_capacitors(samples: Sequence[Sample], domains: Sequence[str]

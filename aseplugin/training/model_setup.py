@@ -15,12 +15,12 @@ from ase.data import atomic_numbers
 from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.models.backbone import BackboneConfig
 from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
+from voltase.aseplugin.training.atomic_energies import fit_atomic_energies
 from voltase.aseplugin.training.config import DataConfig
 from voltase.aseplugin.training.correlation_weights import raised_contractions
 from voltase.aseplugin.training.dataset import Sample
 from voltase.aseplugin.training.domain_weights import weights_for
 from voltase.aseplugin.training.first_guesses import (
-    fit_atomic_energies,
     fit_capacitors,
     fit_dipole_scales,
     mean_neighbours,

@@ -22,6 +22,7 @@ from voltase.aseplugin.models.checkpoint import (
     save_checkpoint,
 )
 from voltase.aseplugin.models.pemace import PEMACEConfig, PEMACEModel
+from voltase.aseplugin.training.atomic_energies import refit_atomic_energies
 from voltase.aseplugin.training.card import check_free_entries, render_card
 from voltase.aseplugin.training.config import DataConfig, TrainingConfig
 from voltase.aseplugin.training.dataset import EarlierSplit, Sample, group_samples, split_samples
@@ -178,6 +179,7 @@ class TrainingRun:
                             self.config.training.seed, start)  # fmt: skip
         if start is not None:
             self.taken = take_weights(model, start)
+            refit_atomic_energies(model, self.split.train)
         return model
 
     def train(self, progress: Progress | None = None,

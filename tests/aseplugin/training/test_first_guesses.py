@@ -13,7 +13,6 @@ from voltase.aseplugin.training.dataset import Sample, group_samples
 from voltase.aseplugin.training.first_guesses import (
     DEFAULT_CAPACITANCE,
     DEFAULT_ZERO_CHARGE_POTENTIAL,
-    fit_atomic_energies,
     fit_capacitors,
     fit_dipole_scales,
     labelled_ranges,
@@ -100,38 +99,6 @@ def test_the_response_scale_through_the_capacitance(samples: list[Sample]) -> No
     assert response_scale([replace(s, forces=s.forces[:1], electrons=s.electrons[:1],
                                    potential=s.potential[:1]) for s in samples],
                           [2e-3], ["default"]) == 1.0  # fmt: skip
-
-
-def test_atomic_energies_reproduce_energies_that_are_sums_of_atoms(
-    samples: list[Sample], electrode: list[Sample], tiny: PEMACEConfig
-) -> None:
-    true = torch.tensor([-3.0, -400.0, -700.0], dtype=torch.float64)  # H, O, Pt
-
-    def with_sums(sample: Sample) -> Sample:
-        total = true[sample.graph.species].sum().expand(3)
-        return replace(sample, energy=total, grand_energy=total + 1.0)
-
-    both = [with_sums(s) for s in [*samples, *electrode]]
-    [row] = fit_atomic_energies(both, tiny)
-    # Water always has two H an O: their sum is determined, and the platinum.
-    assert row[2] == pytest.approx(-700.0)
-    assert 2 * row[0] + row[1] == pytest.approx(-406.0)
-
-
-def test_atomic_energies_of_each_domain_and_embedding(
-    electrode: list[Sample], tiny: PEMACEConfig
-) -> None:
-    config = replace(tiny, domains=["default", "other"], capacitance=None,
-                     zero_charge_potential=None)  # fmt: skip
-    eights = torch.full((3,), -80.0, dtype=torch.float64)
-    data = [replace(s, energy=eights, grand_energy=eights - 8.0) for s in electrode]
-    data.append(replace(data[0], domain="other", energy=eights / 10))
-    rows = fit_atomic_energies(data, config)
-    assert [row[2] for row in rows] == pytest.approx([-10.0, -1.0])
-    grand = replace(config, embedding="potential")
-    assert fit_atomic_energies(data, grand)[0][2] == pytest.approx(-11.0)
-    empty = [replace(s, energy=eights * torch.nan) for s in electrode]
-    assert fit_atomic_energies(empty, config) == [[0.0] * 3] * 2
 
 
 def test_ranges_of_the_labels(samples: list[Sample]) -> None:
