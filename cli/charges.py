@@ -8,7 +8,7 @@ import typer
 from voltase.cli import options
 from voltase.cli.command import OneLineCommand
 from voltase.cli.options import in_panel
-from voltase.cli.terminal import log_warnings, one_line_errors, quiet_third_parties
+from voltase.cli.terminal import log_warnings, one_line_errors
 
 MODEL, CHARGE, OUTPUT = "Model", "Charge", "Output"
 
@@ -82,7 +82,6 @@ def pe_charges(
 
     For example: pe-charges run/md.traj@::10 --out charges
     """
-    quiet_third_parties()
     log_warnings()
     with one_line_errors(debug):
         from voltase.cli.charges_run import ChargesSettings, run

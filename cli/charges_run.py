@@ -15,7 +15,7 @@ from voltase.aseplugin.errors import InputError, VoltaseError
 from voltase.cli.analyze_output import checked_folder, png, write_tables, write_whole
 from voltase.cli.charges_profile import Profile, figure_of
 from voltase.cli.summary import RunSummary
-from voltase.cli.terminal import progress_bar, silent_imports
+from voltase.cli.terminal import progress_bar
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -145,8 +145,8 @@ def run(settings: ChargesSettings) -> str:
 
 
 def _calculator(settings: ChargesSettings, solver: str) -> SoftFQEq:
-    with silent_imports():
-        from voltase.aseplugin.calculators.softfqeq import SoftFQEq
+    from voltase.aseplugin.calculators.softfqeq import SoftFQEq
+
     given: Any = {"solver": solver}
     try:
         return SoftFQEq(settings.model, potential=settings.potential,

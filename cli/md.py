@@ -10,7 +10,7 @@ from voltase.aseplugin.errors import InputError
 from voltase.cli import options
 from voltase.cli.command import OneLineCommand
 from voltase.cli.md_settings import MDSettings
-from voltase.cli.terminal import log_warnings, one_line_errors, quiet_third_parties, say
+from voltase.cli.terminal import log_warnings, one_line_errors, say
 
 if TYPE_CHECKING:
     from voltase.cli.md_run import Outcome
@@ -282,7 +282,6 @@ def pe_md(
     """
     arguments = {name: value for name, value in locals().items() if value is not None}
     given = {name: arguments[name] for name in MDSettings.__annotations__ if name in arguments}
-    quiet_third_parties()
     if not quiet:
         log_warnings()
     with one_line_errors(debug):

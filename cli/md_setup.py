@@ -15,7 +15,7 @@ from voltase.aseplugin.potentiostat.contract import CANONICAL
 from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
 from voltase.aseplugin.potentiostat.thermostats import THERMOSTATS
 from voltase.cli.md_settings import CHECKPOINT, MDSettings, named_as_options
-from voltase.cli.md_structure import draw_momenta, quiet_imports, read_structure
+from voltase.cli.md_structure import draw_momenta, read_structure
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -158,10 +158,9 @@ def set_up_restart(settings: MDSettings, folder: Path, sha256: str) -> Setup:
 
 def load_calculator(settings: MDSettings) -> "tuple[PEMACE, MDSettings]":
     """The model, and the settings with the number of threads it runs on."""
-    with quiet_imports():
-        import torch
+    import torch
 
-        from voltase.aseplugin.calculators.pemace import PEMACE
+    from voltase.aseplugin.calculators.pemace import PEMACE
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

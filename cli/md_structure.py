@@ -1,9 +1,6 @@
 """The atoms a run starts from, and the momenta they start with."""
 
-import contextlib
-import io
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +10,6 @@ from voltase.aseplugin.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """mace-torch announces on stdout, while it is imported, that an optional package is missing."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 def read_structure(structure: str | None, model: str) -> "Atoms":
@@ -53,12 +43,11 @@ def read_structure(structure: str | None, model: str) -> "Atoms":
 
 
 def _interface_of(model: str) -> "Atoms":
-    with quiet_imports():
-        from voltase.aseplugin.models.checkpoint import (
-            INTERFACE,
-            read_interface,
-            resolve_checkpoint,
-        )
+    from voltase.aseplugin.models.checkpoint import (
+        INTERFACE,
+        read_interface,
+        resolve_checkpoint,
+    )
 
     if not (resolve_checkpoint(model) / INTERFACE).is_file():
         raise InputError(

@@ -1,36 +1,26 @@
 """``pe-train``: train a potential-dependent force field."""
 
+import functools
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voltase.aseplugin.errors import InputError, VoltaseError
 from voltase.aseplugin.training.config import DataConfig, TrainingConfig
 from voltase.cli import options
 from voltase.cli.command import OneLineCommand, OneLineGroup
-from voltase.cli.config import build, check_keys, check_section, coerce, put, read_yaml
+from voltase.cli.config import check_section
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
-from voltase.cli.terminal import (
-    Bar,
-    log_file,
-    log_warnings,
-    one_line_errors,
-    process_rank,
-    progress_bar,
-    quiet_third_parties,
-    say,
-    silent_imports,
-)
+from voltase.cli.terminal import Bar, log_warnings, one_line_errors, progress_bar, say
 from voltase.cli.train_density import EPILOG as DENSITY_EPILOG
 from voltase.cli.train_density import density
 from voltase.cli.train_fqeq import EPILOG as FQEQ_EPILOG
 from voltase.cli.train_fqeq import fqeq
 from voltase.cli.train_loop import EPILOG, loop
+from voltase.cli.train_session import hold_session, read_settings
 
 if TYPE_CHECKING:
     from voltase.aseplugin.training.run import RunConfig, TrainingRun
@@ -44,7 +34,6 @@ RUN_KEYS = {
     "init": str | None,
     "restart": bool,
 }
-SECTIONS = ("data", "model", "training", "card")
 FINISHED = {
     "finished": "finished",
     "no improvement": "stopped: no improvement of the validation errors",
@@ -127,7 +116,6 @@ def mace(
     debug: options.Debug = False,
 ) -> None:
     """Train PE-MACE on labelled frames; writes a checkpoint with its card and plots into DIR."""
-    quiet_third_parties()
     log_warnings()
     given = {
         "data.files": None if not data else [str(path) for path in data],
@@ -152,25 +140,11 @@ def mace(
 
 def _settings(path: Path | None, given: Mapping[str, Any]) -> "RunConfig":
     """Settings of the file, overridden by the options that were given."""
-    tree = {} if path is None else read_yaml(path)
-    check_keys(tree, [*SECTIONS, *RUN_KEYS], "config")
-    for name, value in given.items():
-        if value is not None:
-            put(tree, name.split("."), value)
-    values: dict[str, Any] = {
-        name: coerce(tree[name], kind, name) for name, kind in RUN_KEYS.items() if name in tree
-    }
-    for name in ("out", "device", "init"):
-        if values.get(name) is not None and not values[name].strip():
-            raise InputError(f"{name}: found an empty text, expected a value")
-    # Sections that need no torch come first: a slip there is reported at once.
-    for name, kind in (("data", DataConfig), ("training", TrainingConfig)):
-        values[name] = build(kind, check_section(kind, tree.get(name), name), name)
-    values["card"] = coerce(tree.get("card") or {}, dict[str, Any], "card")
+    sections = {"data": DataConfig, "training": TrainingConfig}
+    tree, values = read_settings(path, given, RUN_KEYS, ("out", "device", "init"), sections)
 
-    with silent_imports():
-        from voltase.aseplugin.models.pemace import PEMACEConfig
-        from voltase.aseplugin.training.run import RunConfig
+    from voltase.aseplugin.models.pemace import PEMACEConfig
+    from voltase.aseplugin.training.run import RunConfig
 
     values["model"] = check_section(PEMACEConfig, tree.get("model"), "model")
     return RunConfig(**values)
@@ -181,40 +155,13 @@ def _train(config: "RunConfig") -> None:
 
     say("reading the data")
     run = TrainingRun(config)
-    first = process_rank() == 0
-    if first:
-        _make(run.folder)
-    log = log_file(run.folder / "train.log") if first else nullcontext()
-    summary = RunSummary(run.folder / "summary.yaml", "pe-train mace", run.resolved())
-    stop = StopRequest("stopping after this batch; once more to give up what it has done")
-    with log, stop:
-        summary.write("running", model=run.model_facts())
-        _announce(run)
-        try:
-            ended = _run(run, stop, summary)
-        except VoltaseError as error:
-            summary.write(f"failed: {error}")
-            raise
-        except KeyboardInterrupt:
-            summary.write("interrupted")
-            raise
-    if not ended:
-        again = "the same command" if config.restart else "the same command without --no-restart"
-        say(f"interrupted; the state is in {config.out}, {again} goes on from there")
-        raise typer.Exit(stop.exit_code)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"out: {folder} cannot be made ({error.strerror}), expected a folder to write to"
-        ) from error
+    hold_session("pe-train mace", run, functools.partial(_run, run), restart=config.restart,
+                 unit="batch", facts={"model": run.model_facts()})  # fmt: skip
 
 
 def _run(run: "TrainingRun", stop: StopRequest, summary: RunSummary) -> bool:
     """Train and finish; False if asked to stop."""
+    _announce(run)
     with progress_bar("training", None) as bar:
         outcome = run.train(_batch_shown(run, bar), _epoch_shown(run), stop)
     if outcome == "interrupted":

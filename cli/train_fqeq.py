@@ -1,27 +1,19 @@
 """``pe-train fqeq``: train charges, potentials and forces of soft fragments."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voltase.aseplugin.errors import InputError, VoltaseError
 from voltase.aseplugin.training.charge_model.config import ChargeDataConfig, ChargeTrainingConfig
 from voltase.cli import options
-from voltase.cli.config import build, check_keys, check_section, coerce, put, read_yaml
+from voltase.cli.config import check_section
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
-from voltase.cli.terminal import (
-    Bar,
-    log_file,
-    log_warnings,
-    one_line_errors,
-    progress_bar,
-    quiet_third_parties,
-    say,
-    silent_imports,
-)
+from voltase.cli.terminal import Bar, log_warnings, one_line_errors, progress_bar, say
+from voltase.cli.train_session import hold_session, read_settings
 
 if TYPE_CHECKING:
     from voltase.aseplugin.training.charge_model.run import ChargeRunConfig, ChargeTrainingRun
@@ -29,7 +21,6 @@ if TYPE_CHECKING:
 DEFAULT = ChargeTrainingConfig()
 # Top-level keys of the settings beside the sections, with their types.
 RUN_KEYS = {"out": str, "threads": int | None, "init": str | None, "restart": bool}
-SECTIONS = ("data", "model", "training", "card")
 EPILOG = (
     "Sections of the settings: data, model (with features), training (with loss), card; beside "
     "them out, threads, init, restart. Paths count from the current folder."
@@ -78,7 +69,6 @@ def fqeq(
 
     Killed or stopped, the same command goes on.
     """
-    quiet_third_parties()
     log_warnings()
     given = {
         "data.files": None if not data else [str(path) for path in data],
@@ -97,25 +87,12 @@ def fqeq(
 
 def _settings(path: Path | None, given: Mapping[str, Any]) -> "ChargeRunConfig":
     """Settings of the file, overridden by the options that were given."""
-    tree = {} if path is None else read_yaml(path)
-    check_keys(tree, [*SECTIONS, *RUN_KEYS], "config")
-    for name, value in given.items():
-        if value is not None:
-            put(tree, name.split("."), value)
-    values: dict[str, Any] = {
-        name: coerce(tree[name], kind, name) for name, kind in RUN_KEYS.items() if name in tree
-    }
-    for name in ("out", "init"):
-        if values.get(name) is not None and not values[name].strip():
-            raise InputError(f"{name}: found an empty text, expected a value")
-    for name, kind in (("data", ChargeDataConfig), ("training", ChargeTrainingConfig)):
-        values[name] = build(kind, check_section(kind, tree.get(name), name), name)
-    values["card"] = coerce(tree.get("card") or {}, dict[str, Any], "card")
+    sections = {"data": ChargeDataConfig, "training": ChargeTrainingConfig}
+    tree, values = read_settings(path, given, RUN_KEYS, ("out", "init"), sections)
 
-    with silent_imports():
-        from voltase.aseplugin.models.softfqeq import SoftFQEqConfig
-        from voltase.aseplugin.training.charge_model.card import check_free_entries
-        from voltase.aseplugin.training.charge_model.run import ChargeRunConfig
+    from voltase.aseplugin.models.softfqeq import SoftFQEqConfig
+    from voltase.aseplugin.training.charge_model.card import check_free_entries
+    from voltase.aseplugin.training.charge_model.run import ChargeRunConfig
 
     check_free_entries(values["card"])
     values["model"] = check_section(SoftFQEqConfig, tree.get("model"), "model")
@@ -127,33 +104,13 @@ def _train(config: "ChargeRunConfig") -> None:
 
     say("reading the data")
     run = ChargeTrainingRun(config)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"out: {run.folder} cannot be made ({error.strerror}), expected a folder to write to"
-        ) from error
-    summary = RunSummary(run.folder / "summary.yaml", "pe-train fqeq", run.resolved())
-    stop = StopRequest("stopping after this step; once more to give up what it has done")
-    with log_file(run.folder / "train.log"), stop:
-        summary.write("running", model=run.model_facts())
-        _announce(run)
-        try:
-            ended = _run(run, stop, summary)
-        except VoltaseError as error:
-            summary.write(f"failed: {error}")
-            raise
-        except KeyboardInterrupt:
-            summary.write("interrupted")
-            raise
-    if not ended:
-        again = "the same command" if config.restart else "the same command without --no-restart"
-        say(f"interrupted; the state is in {config.out}, {again} goes on from there")
-        raise typer.Exit(stop.exit_code)
+    hold_session("pe-train fqeq", run, functools.partial(_run, run), restart=config.restart,
+                 facts={"model": run.model_facts()})  # fmt: skip
 
 
 def _run(run: "ChargeTrainingRun", stop: StopRequest, summary: RunSummary) -> bool:
     """Train and finish; False if asked to stop."""
+    _announce(run)
     with progress_bar("training", None) as bar:
         outcome = run.train(_step_shown(run, bar), _epoch_shown(run), stop)
     if outcome == "finished":

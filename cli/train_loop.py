@@ -18,9 +18,7 @@ from voltase.cli.terminal import (
     log_warnings,
     one_line_errors,
     progress_bar,
-    quiet_third_parties,
     say,
-    silent_imports,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +59,6 @@ def loop(
 
     Killed or stopped, the same command goes on with the step it was in.
     """
-    quiet_third_parties()
     log_warnings()
     given = {
         "out": None if out is None else str(out),
@@ -121,13 +118,11 @@ def _loop(config: "LoopConfig") -> None:
 
 def _prepared(config: "LoopConfig") -> "ActiveLearning":
     """The loop, with all that can be wrong with its settings found out."""
+    from voltase.aseplugin.active_learning.labelling import EngineLabeller
+    from voltase.aseplugin.active_learning.rounds import ActiveLearning
+    from voltase.aseplugin.labelling.engine_spec import EngineSpec
     from voltase.cli.md_molecules import count_molecules
     from voltase.cli.md_structure import read_structure
-
-    with silent_imports():
-        from voltase.aseplugin.active_learning.labelling import EngineLabeller
-        from voltase.aseplugin.active_learning.rounds import ActiveLearning
-        from voltase.aseplugin.labelling.engine_spec import EngineSpec
 
     labelling = config.labelling
     try:

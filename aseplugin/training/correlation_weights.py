@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def raised_contractions(model: PEMACEModel, start: PEMACEModel) -> dict[str, Ten
     return weights
 
 
-def _by_order(contraction: str, parameters: dict[str, Tensor]) -> list[str]:
+def _by_order(contraction: str, parameters: Mapping[str, Tensor]) -> list[str]:
     """Names of a contraction's weights, the highest order first."""
     lower = [n for n in parameters if re.fullmatch(re.escape(contraction) + r"\.weights\.\d+", n)]
     return [f"{contraction}.weights_max", *sorted(lower, key=lambda n: int(n.rpartition(".")[2]))]
