@@ -15,7 +15,7 @@ from voltase.analysis.counting import EDGE
 from voltase.analysis.density import FACE_NAMES
 from voltase.analysis.drawing import draw_legend, with_error
 from voltase.analysis.interface import UPPER
-from voltase.analysis.potential import fixed_charges, frame_charges
+from voltase.analysis.point_charges import fixed_charges, frame_charges
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.electrochemistry import (
     EPSILON_0,

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from voltase.analysis.blocks import Estimate, estimate_mean, estimate_ratio
-from voltase.analysis.compare import histograms_of
 from voltase.analysis.density import DensityProfile
 from voltase.analysis.dipole import NetDipole
 from voltase.analysis.drawing import draw_legend
+from voltase.analysis.histograms import histograms_of
 from voltase.analysis.orientation import DEFAULT_LAYERS, POPULATIONS, WaterOrientation
 from voltase.analysis.together import Together
 from voltase.aseplugin.electrochemistry import Reference

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from voltase.analysis.compare import (
     common_grid,
     compare,
-    histograms_of,
     overlap,
 )
 from voltase.analysis.density import DensityProfile
 from voltase.analysis.dipole import NetDipole
+from voltase.analysis.histograms import histograms_of
 from voltase.analysis.orientation import WaterOrientation
 from voltase.analysis.potential_series import PotentialSeries
 from voltase.analysis.rdf import SlabRDF

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from scipy.special import erf
 
 from voltase.analysis.grid_density import integrate_poisson, macroscopic_average
-from voltase.analysis.potential import ChargeProfile, deposit
+from voltase.analysis.point_charges import deposit
+from voltase.analysis.potential import ChargeProfile
 from voltase.analysis.readers import load
 from voltase.analysis.testing import COPIES, hexagonal_slab, turned, water
 from voltase.aseplugin.electrochemistry import EPSILON_0

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from voltase.analysis.blocks import estimate_ratio
-from voltase.analysis.compare import histograms_of
+from voltase.analysis.histograms import histograms_of
 from voltase.analysis.rdf import SlabRDF, ideal_pairs, shells
 from voltase.analysis.readers import load
 from voltase.analysis.testing import COPIES, film, hexagonal_slab, turned
