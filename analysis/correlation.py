@@ -200,6 +200,20 @@ def choose_lags(longest: int) -> Indices:
     return np.unique(np.concatenate([np.arange(DENSE_LAGS), np.rint(tail).astype(np.int64)]))
 
 
+def check_lags(max_lag: float | None, fit: tuple[float, float] | None = None) -> None:
+    """Refuse what is wrong for every trajectory, before the frames are read.
+
+    Raises
+    ------
+    InputError
+        If the longest lag is no time above zero, or the window of the fit is empty or beyond it.
+    """
+    if max_lag is not None and not (np.isfinite(max_lag) and max_lag > 0.0):
+        raise InputError(f"max_lag: found {max_lag:g} ps, expected more than 0")
+    if fit is not None:
+        fit_window(fit, np.inf if max_lag is None else max_lag)
+
+
 def fit_window(fit: tuple[float, float] | None, longest: float) -> tuple[float, float]:
     """Start and end of a fit in ps: as given, or from 1 ps (at most a fifth) to the longest lag.
 
@@ -211,9 +225,9 @@ def fit_window(fit: tuple[float, float] | None, longest: float) -> tuple[float, 
     if fit is None:
         return min(FIT_START, 0.2 * longest), longest
     start, end = fit
-    if not 0.0 <= start < end <= longest * (1.0 + 1e-9):
-        raise InputError(f"fit: found {start:g} to {end:g} ps, expected a window within "
-                         f"0 to {longest:g} ps")  # fmt: skip
+    if not (0.0 <= start < end <= longest * (1.0 + 1e-9) and np.isfinite(end)):
+        within = f" within 0 to {longest:g} ps" if np.isfinite(longest) else ", FROM below TO"
+        raise InputError(f"fit: found {start:g} to {end:g} ps, expected a window{within}")
     return float(start), float(end)
 
 

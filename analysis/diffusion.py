@@ -12,6 +12,7 @@ from voltase.analysis.base import Contribution
 from voltase.analysis.blocks import Estimate, estimate_ratio
 from voltase.analysis.correlation import (
     TimedAnalysis,
+    check_lags,
     choose_lags,
     fit_line,
     fit_window,
@@ -91,6 +92,7 @@ class InPlaneMSD(TimedAnalysis):
     def __init__(self, source: Any, *, max_lag: float | None = None,
                  fit: tuple[float, float] | None = None, **options: Any) -> None:  # fmt: skip
         super().__init__(source, **options)
+        check_lags(max_lag, fit)
         self.max_lag, self.fit = max_lag, fit
 
     def prepare(self, scene: Scene) -> None:

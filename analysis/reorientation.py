@@ -12,6 +12,7 @@ from voltase.analysis.base import Contribution
 from voltase.analysis.blocks import estimate_ratio
 from voltase.analysis.correlation import (
     TimedAnalysis,
+    check_lags,
     choose_lags,
     fit_line,
     fit_window,
@@ -91,6 +92,7 @@ class Reorientation(TimedAnalysis):
     def __init__(self, source: Any, *, bonds: bool = False, max_lag: float | None = None,
                  fit: tuple[float, float] | None = None, **options: Any) -> None:  # fmt: skip
         super().__init__(source, **options)
+        check_lags(max_lag, fit)
         self.bonds, self.max_lag, self.fit = bonds, max_lag, fit
 
     def prepare(self, scene: Scene) -> None:

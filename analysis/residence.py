@@ -14,6 +14,7 @@ from voltase.analysis.base import Contribution
 from voltase.analysis.blocks import estimate_ratio
 from voltase.analysis.correlation import (
     TimedAnalysis,
+    check_lags,
     choose_lags,
     fit_line,
     fit_window,
@@ -122,6 +123,7 @@ class Residence(TimedAnalysis):
             raise InputError("layers: found none, expected ascending distances in A")
         if not (np.isfinite(tolerance) and tolerance >= 0.0):
             raise InputError(f"tolerance: found {tolerance:g} ps, expected zero or more")
+        check_lags(max_lag, fit)
         self.tolerance, self.max_lag, self.fit = float(tolerance), max_lag, fit
 
     def prepare(self, scene: Scene) -> None:

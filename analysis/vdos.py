@@ -13,7 +13,13 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from voltase.analysis.base import Contribution
 from voltase.analysis.blocks import Estimate, estimate_ratio
-from voltase.analysis.correlation import TimedAnalysis, layer_name, layer_title, minimum_image
+from voltase.analysis.correlation import (
+    TimedAnalysis,
+    check_lags,
+    layer_name,
+    layer_title,
+    minimum_image,
+)
 from voltase.analysis.drawing import draw_band, draw_legend
 from voltase.analysis.scene import Scene
 from voltase.aseplugin.errors import InputError
@@ -98,6 +104,7 @@ class VibrationalDOS(TimedAnalysis):
 
     def __init__(self, source: Any, *, max_lag: float | None = None, **options: Any) -> None:
         super().__init__(source, **options)
+        check_lags(max_lag)
         self.max_lag = max_lag
 
     def prepare(self, scene: Scene) -> None:

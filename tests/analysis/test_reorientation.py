@@ -9,9 +9,12 @@ from ase import Atoms
 from matplotlib.figure import Figure
 from scipy.spatial.transform import Rotation
 
+from voltase.analysis.diffusion import InPlaneMSD
 from voltase.analysis.readers import load
 from voltase.analysis.reorientation import Reorientation, relaxation_times
+from voltase.analysis.residence import Residence
 from voltase.analysis.testing import COPIES, hexagonal_slab, turned, water
+from voltase.analysis.vdos import VibrationalDOS
 from voltase.aseplugin.errors import InputError
 
 HEIGHT = 100.0
@@ -249,3 +252,25 @@ def test_tables_and_figure(rng: np.random.Generator) -> None:
     figure = Figure()
     analysis.draw(figure)
     assert len(figure.axes) == 4
+
+
+@pytest.mark.parametrize("kind", [Reorientation, Residence, InPlaneMSD, VibrationalDOS])
+@pytest.mark.parametrize("max_lag", [0.0, -1.0, np.nan, np.inf])
+def test_lags_that_no_run_has_are_refused_before_one(
+    rng: np.random.Generator, kind: Any, max_lag: float
+) -> None:
+    source = load(turning(rng, 12, 0.2, 3), dt=0.1)
+    with pytest.raises(InputError, match=f"^max_lag: found {max_lag:g} ps, expected more than 0"):
+        kind(source, max_lag=max_lag)
+
+
+@pytest.mark.parametrize("kind", [Reorientation, Residence, InPlaneMSD])
+def test_windows_that_no_run_has_are_refused_before_one(
+    rng: np.random.Generator, kind: Any
+) -> None:
+    source = load(turning(rng, 12, 0.2, 3), dt=0.1)
+    for fit in ((3.0, 2.0), (-1.0, 2.0), (np.nan, 2.0), (0.0, np.inf)):
+        with pytest.raises(InputError, match=r"^fit: .*expected a window, FROM below TO"):
+            kind(source, fit=fit)
+    with pytest.raises(InputError, match="^fit: .*expected a window within 0 to 0.5 ps"):
+        kind(source, max_lag=0.5, fit=(0.1, 0.7))
