@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from voltase.aseplugin.calculators.electron_density import ElectronDensity
     from voltase.aseplugin.calculators.pemace import PEMACE
     from voltase.aseplugin.calculators.softfqeq import SoftFQEq
+    from voltase.aseplugin.density_grid import DensityGrid
     from voltase.aseplugin.engines.gpaw import GPAWEngine
     from voltase.aseplugin.models.charge_equilibration import FQEqSolution, solve_fqeq
     from voltase.aseplugin.models.checkpoint import read_interface
@@ -21,6 +22,7 @@ __all__ = [
     "PEMACE",
     "ConstantPotential",
     "ConstantPotentialMD",
+    "DensityGrid",
     "ElectronDensity",
     "FQEqSolution",
     "GPAWEngine",
@@ -34,6 +36,7 @@ _PUBLIC = {
     "PEMACE": "voltase.aseplugin.calculators.pemace",
     "ConstantPotential": "voltase.aseplugin.potentiostat.wrapper",
     "ConstantPotentialMD": "voltase.aseplugin.potentiostat.dynamics",
+    "DensityGrid": "voltase.aseplugin.density_grid",
     "ElectronDensity": "voltase.aseplugin.calculators.electron_density",
     "FQEqSolution": "voltase.aseplugin.models.charge_equilibration",
     "GPAWEngine": "voltase.aseplugin.engines.gpaw",

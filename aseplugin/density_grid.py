@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from voltase.aseplugin.densities.bader import BaderCharges
 
 Array = npt.NDArray[np.float64]
+SMALLEST_VOLUME = 1e-3
+"""In A^3, of a cell."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class DensityGrid:
     Raises
     ------
     InputError
-        If a shape is wrong.
+        If a shape is wrong, the cell has no volume, or something is not a finite number.
     """
 
     values: Array
@@ -65,10 +67,22 @@ class DensityGrid:
             if getattr(self, name) is None:
                 continue
             found = np.asarray(getattr(self, name))
+            if found.dtype.kind not in "iuf":
+                raise InputError(f"{name}: found values of type {found.dtype}, expected numbers")
             if found.ndim != dimensions or (shape is not None and found.shape != shape):
                 expected = shape or f"{dimensions} dimensions"
                 raise InputError(f"{name}: found shape {found.shape}, expected {expected}")
+            if not np.isfinite(found).all():
+                raise InputError(f"{name}: found values that are not finite, expected numbers")
             setattr(self, name, found)
+        if not self.values.size:
+            raise InputError(f"values: found shape {self.values.shape}, expected one point or more")
+        if not self.volume > SMALLEST_VOLUME:
+            raise InputError(
+                f"cell: found {self.cell.tolist()}, expected three lattice vectors in A"
+            )
+        if len(self.pbc) != 3:
+            raise InputError(f"pbc: found {len(self.pbc)} values, expected three")
 
     @property
     def volume(self) -> float:
@@ -172,8 +186,8 @@ class DensityGrid:
         Raises
         ------
         InputError
-            If atoms or valences are missing, an argument does not fit, or a cell without a
-            counter-charge is charged.
+            If atoms or valences are missing, an argument does not fit, a cell without a
+            counter-charge is charged, or the plane k = 0 of a slab is not in the vacuum.
         """
         from voltase.aseplugin.densities.potential import electrostatic_potential
 
@@ -211,6 +225,10 @@ class DensityGrid:
     def read(cls, path: str | os.PathLike[str], *, group: str | None = None) -> DensityGrid:
         """Read a cube file (bohr^-3), a CHGCAR, an HDF5 file of ours, or a .gpw of GPAW.
 
+        Cube files and CHGCARs do not say along which axes a density repeats: along all. A CHGCAR
+        gives the total of the spins. Of a .gpw it is the pseudo-density with compensation charges,
+        whose sum is the number of valence electrons.
+
         Parameters
         ----------
         path : path
@@ -220,7 +238,7 @@ class DensityGrid:
         Raises
         ------
         InputError
-            If the file cannot be read.
+            If the file cannot be read, is cut short, or holds no density of finite numbers.
         """
         from voltase.aseplugin.densities.files import read_density
 
@@ -229,12 +247,15 @@ class DensityGrid:
     def write(self, path: str | os.PathLike[str], *, group: str = "density") -> None:
         """Write a cube file (bohr^-3), a CHGCAR or an HDF5 file, by its name.
 
-        Atoms of a CHGCAR are sorted by element. Other groups of an HDF5 file stay.
+        A file of that name is replaced; other groups of an HDF5 file stay. A cube file keeps the
+        origin and six decimals of the grid's steps in bohr, which is 1e-6 of the electrons; a
+        CHGCAR has eleven digits, no origin, and its atoms sorted by element; HDF5 keeps all there
+        is.
 
         Raises
         ------
         InputError
-            If the name has no such ending, or atoms are missing.
+            If the name has no such ending, atoms are missing, or the file cannot be written.
         """
         from voltase.aseplugin.densities.files import write_density
 

@@ -76,8 +76,8 @@ def least(run: Callable[[], Any], repeats: int = 5) -> float:
 
 def gpaw_lfc(cell: np.ndarray, positions: np.ndarray, n: int) -> dict[str, Any]:
     """Points a second of GPAW's LFC, its functions cut off where they are 1e-7 of their peak."""
-    from gpaw.old.grid_descriptor import GridDescriptor
     from gpaw.lfc import LFC
+    from gpaw.old.grid_descriptor import GridDescriptor
     from gpaw.spline import Spline
 
     grid = GridDescriptor((n, n, n), cell / BOHR, pbc_c=(True, True, True))

@@ -9,7 +9,7 @@ from voltase.cli import options
 from voltase.cli.command import OneLineCommand, OneLineGroup
 from voltase.cli.density_bader import bader
 from voltase.cli.options import in_panel
-from voltase.cli.terminal import log_warnings, one_line_errors, quiet_third_parties
+from voltase.cli.terminal import log_warnings, one_line_errors
 
 ELECTRODE, FRAMES, OUTPUT = "Electrode", "Frames and grid", "Output"
 
@@ -113,6 +113,11 @@ def predict(
     no_pictures: Annotated[
         bool, typer.Option("--no-pictures", help="Draw nothing.", rich_help_panel=OUTPUT)
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", rich_help_panel=OUTPUT,
+                     help="Replace the results of an earlier run in DIR."),
+    ] = False,
     config: Annotated[
         Path | None,
         in_panel("Any of these options from a YAML file; the command line wins.", OUTPUT,
@@ -127,10 +132,10 @@ def predict(
 
     For example: pe-density md.traj --potential -0.5V,0V,0.5V --every 10
     """
-    arguments = {name: value for name, value in locals().items() if value not in (None, False)}
+    # Not "in (None, False)", which zero would be.
+    arguments = {k: v for k, v in locals().items() if v is not None and v is not False}
     if not quiet:
         log_warnings()
-    quiet_third_parties()
     with one_line_errors(debug):
         from voltase.cli.density_run import read_settings, run
 

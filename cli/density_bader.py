@@ -47,6 +47,11 @@ def bader(
     out: Annotated[
         Path | None, in_panel("Folder of the output.", OUTPUT, "bader_FILE", metavar="DIR")
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", rich_help_panel=OUTPUT,
+                     help="Replace the results of an earlier run in DIR."),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Print errors only.", rich_help_panel=OUTPUT)
     ] = False,

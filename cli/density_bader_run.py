@@ -17,10 +17,16 @@ from voltase.aseplugin.density_grid import DensityGrid
 from voltase.aseplugin.errors import InputError
 from voltase.cli.analyze_grid import valence_charges
 from voltase.cli.analyze_output import checked_folder, write_whole
+from voltase.cli.density_output import check_free
 from voltase.cli.summary import RunSummary
 
+CHARGES = "bader.csv"
 FAR = 0.5
 """A maximum farther than this from every atom, in A, is worth a word."""
+SAME_CELL = 1e-2
+"""In A, to which lattice vectors of two files agree."""
+PEAK = 1e-3
+"""Unless the density there is below this, e/A^3: it is the vacuum's."""
 
 
 def run(settings: Mapping[str, Any]) -> str:
@@ -33,6 +39,7 @@ def run(settings: Mapping[str, Any]) -> str:
     """
     path: Path = settings["file"]
     folder = checked_folder(settings["out"] or f"bader_{path.name}")
+    check_free(folder, [CHARGES], settings["overwrite"])
     density = _read(path, settings["group"], "FILE")
     if density.atoms is None:
         raise InputError(f"FILE: found no atoms in {path}, expected those of the density")
@@ -42,7 +49,7 @@ def run(settings: Mapping[str, Any]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
     summary = RunSummary(folder / "summary.yaml", "pe-density bader", plain)
-    write_whole(folder / "bader.csv", _table(found, density.atoms, density.valence).encode())
+    write_whole(folder / CHARGES, _table(found, density.atoms, density.valence).encode())
     total = density.integral()
     summary.write("complete", electrons=total, atoms=float(found.electrons.sum()),
                   vacuum=found.vacuum_electrons, maxima=len(found.maxima))  # fmt: skip
@@ -71,7 +78,13 @@ def _reference(settings: Mapping[str, Any], density: DensityGrid) -> Any:
         return "frozen-core"
     if settings["reference"] is None:
         return None
-    return _read(settings["reference"], None, "--reference").values
+    found = _read(settings["reference"], None, "--reference")
+    if not np.allclose(found.cell, density.cell, rtol=0.0, atol=SAME_CELL):
+        raise InputError(
+            f"--reference: found the cell {found.cell.round(4).tolist()}, expected that of FILE, "
+            f"{density.cell.round(4).tolist()}"
+        )
+    return found.values
 
 
 def _table(found: BaderCharges, atoms: Atoms, valence: np.ndarray | None) -> str:
@@ -95,9 +108,10 @@ def _report(found: BaderCharges, density: DensityGrid, atoms: Atoms, folder: Pat
         lines.append(
             f"{symbol:>2} x{mine.sum():<5} {mean:9.4f} electrons ({low:.4f} to {high:.4f})"
         )
-    far = int((found.distances > FAR).sum())
+    high = found.peaks > PEAK
+    far = int((high & (found.distances > FAR)).sum())
     if far:
-        lines.append(f"{far} of {len(found.maxima)} maxima are over {FAR} A from every atom; a "
+        lines.append(f"{far} of {high.sum()} maxima are over {FAR} A from every atom; a "
                      "smooth valence density needs --reference or --frozen-core")  # fmt: skip
     lines.append(f"{density.integral():.6f} electrons, {found.vacuum_electrons:.6f} of them in the "
                  f"vacuum; in {folder}: bader.csv, summary.yaml")  # fmt: skip

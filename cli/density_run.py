@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -13,12 +12,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from voltase.aseplugin.densities.box import SPACINGS
 from voltase.aseplugin.electrochemistry import Reference, parse_potential
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import ExtrapolationError, InputError
+from voltase.cli.analyze_output import checked_folder
 from voltase.cli.config import check_keys, coerce, read_options
+from voltase.cli.density_output import (
+    FORMATS,
+    PICTURES,
+    SUMMARY,
+    TABLES,
+    Frame,
+    Point,
+    check_free,
+    draw,
+    grid_names,
+    write_grids,
+    write_profiles,
+    write_states,
+)
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
-from voltase.cli.terminal import log_file, progress_bar, say, silent_imports
+from voltase.cli.terminal import Bar, log_file, progress_bar, say
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -26,7 +41,9 @@ if TYPE_CHECKING:
     from voltase.aseplugin.calculators.electron_density import ElectronDensity, PredictedDensity
 
 Array = npt.NDArray[np.float64]
-FORMATS = {"cube": "{}.cube", "chgcar": "CHGCAR_{}", "h5": "{}.h5"}
+LOG = logging.getLogger(__name__)
+FLAT = 1e-3
+"""Height in A that lattice vectors along the surface may have."""
 SMEARING = 0.3
 """Of the ions in the potential, A, or the spacing of the grid if that is larger."""
 
@@ -51,35 +68,15 @@ class DensityOptions:
     response: bool = False
     windows: Any = "2.29,0"
     no_pictures: bool = False
+    overwrite: bool = False
 
 
 _KINDS: dict[str, Any] = {
     "structures": list[str], "potential": Any, "electrons": Any, "reference": str, "ph": float,
     "model": str, "domain": str, "allow_extrapolation": bool, "every": int, "spacing": float,
     "threads": int, "out": str, "write": str, "response": bool, "windows": Any,
-    "no_pictures": bool,
+    "no_pictures": bool, "overwrite": bool,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Point:
-    """One potential or electron number, and how it is called."""
-
-    name: str
-    label: str
-    arguments: dict[str, Any]
-
-
-@dataclass
-class _Frame:
-    """Profiles of one frame, a row a point."""
-
-    number: int
-    z: Array
-    electrons: Array
-    potentials: Array
-    responses: Array | None
-    area: float
 
 
 def read_settings(given: Mapping[str, Any], config: Path | None) -> DensityOptions:
@@ -104,6 +101,10 @@ def read_settings(given: Mapping[str, Any], config: Path | None) -> DensityOptio
         raise InputError("--potential: got --electrons too, expected one of the two")
     if options.every < 1:
         raise InputError(f"--every: got {options.every}, expected 1 or more")
+    if not SPACINGS[0] <= options.spacing <= SPACINGS[1]:
+        raise InputError(
+            f"--spacing: got {options.spacing:g}, expected {SPACINGS[0]:g} to {SPACINGS[1]:g} A"
+        )
     if options.write is not None and options.write not in FORMATS:
         raise InputError(f"--write: got '{options.write}', expected {', '.join(FORMATS)}")
     return options
@@ -111,65 +112,135 @@ def read_settings(given: Mapping[str, Any], config: Path | None) -> DensityOptio
 
 def run(options: DensityOptions, *, quiet: bool) -> int:
     """Predict, write and draw; the exit status."""
-    reference = Reference.parse(options.reference, pH=options.ph)
-    points = _points(options)
-    windows = _numbers(options.windows, "--windows")
-    if len(windows) != 2:
-        raise InputError(f"--windows: got {options.windows!r}, expected two lengths in A")
-    with silent_imports():
-        from voltase.aseplugin.calculators.electron_density import ElectronDensity
-
-    frames = _frames(options)
-    _set_threads(options.threads)
-    model = ElectronDensity(options.model, reference, options.domain, options.allow_extrapolation)
-    folder = Path(options.out)
+    task = _Task(options)
+    folder = task.folder
     folder.mkdir(parents=True, exist_ok=True)
-    summary = RunSummary(folder / "summary.yaml", "pe-density", asdict(options))
+    summary = RunSummary(folder / SUMMARY, "pe-density", asdict(options))
     stop = StopRequest("stopping after this density")
-    states: list[dict[str, Any]] = []
-    done: list[_Frame] = []
-    last: list[PredictedDensity] = []
     with log_file(folder / "density.log"), stop:
         summary.write("running")
         try:
-            with progress_bar("densities", len(frames) * len(points), shown=not quiet) as bar:
-                for number, atoms in frames:
-                    found = []
-                    for point in points:
-                        if stop():
-                            break
-                        found.append(model.predict(atoms, spacing=options.spacing,
-                                                   **point.arguments))  # fmt: skip
-                        states.append(_row(number, point, found[-1], reference))
-                        _write_grid(folder, options, number, point, found[-1])
-                        bar(len(states))
-                    if stop():
-                        break
-                    done.append(_profiles(number, atoms, found, model, options))
-                    last = found
-            names = _finish(folder, options, points, states, done, last, frames, windows)
-        except Exception as error:
-            summary.write(f"failed: {error}")
+            with progress_bar("densities", task.total, shown=not quiet) as bar:
+                task.predict(bar, stop)
+            files = task.finish()
+        except (Exception, KeyboardInterrupt) as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            status = "interrupted" if stopped else f"failed: {str(error) or type(error).__name__}"
+            summary.write(status, files=task.rescue())
             raise
-        status = "interrupted" if stop() else "finished"
-        summary.write(status, frames=len(done), files=names)
+        summary.write("interrupted" if stop() else "finished", frames=len(task.done), files=files)
     if not quiet:
-        say(f"{len(states)} densities of {len(done)} frames; in {folder}: {', '.join(names)}")
+        say(f"{len(task.states)} densities of {len(task.done)} frames; in {folder}: "
+            f"{', '.join(name for name in files if name not in task.grids)}")  # fmt: skip
     return stop.exit_code if stop() else 0
 
 
-def _points(options: DensityOptions) -> list[_Point]:
+class _Task:
+    """Frames and points, and what has come out of them so far.
+
+    Raises
+    ------
+    InputError
+        If an option or a file cannot be used.
+    """
+
+    def __init__(self, options: DensityOptions) -> None:
+        self.options = options
+        self.reference = Reference.parse(options.reference, pH=options.ph)
+        self.points = _points(options)
+        self.windows = _windows(options)
+        self.folder = checked_folder(options.out)
+        from voltase.aseplugin.calculators.electron_density import ElectronDensity
+
+        self.frames = _frames(options)
+        self.total = len(self.frames) * len(self.points)
+        planned = [name for number, _ in self.frames for point in self.points
+                   for name in grid_names(number, point, options.write, options.response)
+                   ]  # fmt: skip
+        _set_threads(options.threads)
+        self.model = ElectronDensity(options.model, self.reference, options.domain,
+                                     options.allow_extrapolation)  # fmt: skip
+        check_free(self.folder, [*TABLES, *PICTURES, *planned], options.overwrite)
+        self.states: list[dict[str, Any]] = []
+        self.done: list[Frame] = []
+        self.grids: list[str] = []
+        self._last: list[PredictedDensity] = []
+
+    def predict(self, bar: Bar, stop: StopRequest) -> None:
+        """All densities, until asked to stop."""
+        for number, atoms in self.frames:
+            found = []
+            for point in self.points:
+                if stop():
+                    return
+                found.append(self._density(number, atoms, point))
+                self.states.append(_row(number, point, found[-1], self.reference))
+                names = grid_names(number, point, self.options.write, self.options.response)
+                write_grids(self.folder, names, found[-1])
+                self.grids += names
+                bar(len(self.states))
+            self.done.append(_profiles(number, atoms, found, self.model, self.options))
+            self._last = found
+
+    def finish(self) -> list[str]:
+        """Write tables and pictures; the names of all files."""
+        names = self.rescue()
+        if self.done and not self.options.no_pictures:
+            frame = self.done[-1]
+            atoms = next(atoms for number, atoms in self.frames if number == frame.number)
+            names += draw(self.folder, self.points, frame, self._last, atoms, self.windows)
+        return names
+
+    def rescue(self) -> list[str]:
+        """Write the tables of what is there; the names of all files."""
+        names = list(self.grids)
+        if self.states:
+            write_states(self.folder, self.states)
+            names.append(TABLES[0])
+        if self.done:
+            write_profiles(self.folder, self.points, self.done)
+            names += TABLES[1:]
+        return names
+
+    def _density(self, number: int, atoms: Atoms, point: Point) -> PredictedDensity:
+        try:
+            _check_upright(atoms)
+            grid = self.model.predict(atoms, spacing=self.options.spacing, **point.arguments)
+            widest = max(self.windows)
+            if widest > grid.height:
+                raise InputError(
+                    f"--windows: found {widest:g} A, expected at most the height of the cell, "
+                    f"{grid.height:.4g} A"
+                )
+        except (InputError, ExtrapolationError) as error:
+            if len(self.frames) == 1 or str(error).startswith("--"):
+                raise
+            raise type(error)(f"TRAJ: frame {number}: {error}") from error
+        return grid
+
+
+def _points(options: DensityOptions) -> list[Point]:
+    points = _all_points(options)
+    names = [point.name for point in points]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        option = "--potential" if options.electrons is None else "--electrons"
+        raise InputError(f"{option}: got {twice} twice, expected values that differ")
+    return points
+
+
+def _all_points(options: DensityOptions) -> list[Point]:
     if options.electrons is not None:
         return [
-            _Point(f"n{n:+g}", f"n = {n:+g} e", {"excess_electrons": n})
+            Point(f"n{n:+g}", f"n = {n:+g} e", {"excess_electrons": n})
             for n in _numbers(options.electrons, "--electrons")
         ]
     if options.potential is None:
-        return [_Point("n+0", "n = 0", {"excess_electrons": 0.0})]
+        return [Point("n+0", "n = 0", {"excess_electrons": 0.0})]
     items = _listed(options.potential, "--potential")
     values = [parse_potential(item) for item in items]
     return [
-        _Point(f"U{u:+.3f}V", f"U = {u:+.2f} V vs {options.reference}", {"potential": u})
+        Point(f"U{u:+.3f}V", f"U = {u:+.2f} V vs {options.reference}", {"potential": u})
         for u in values
     ]
 
@@ -189,6 +260,26 @@ def _numbers(value: Any, option: str) -> list[float]:
                 for item in _listed(value, option)]  # fmt: skip
     except InputError:
         raise InputError(f"{option}: got {value!r}, expected numbers") from None
+
+
+def _windows(options: DensityOptions) -> tuple[float, float]:
+    found = _numbers(options.windows, "--windows")
+    if len(found) != 2 or not all(0.0 <= w < np.inf for w in found):
+        raise InputError(f"--windows: got {options.windows!r}, expected two lengths in A")
+    return found[0], found[1]
+
+
+def _check_upright(atoms: Atoms) -> None:
+    """Refuse cells whose profiles along z would not be those along the normal."""
+    if sum(atoms.pbc) < 2:
+        return  # no slab, as the model will say
+    a, b, c = atoms.cell.array
+    flat = abs(a[2]) < FLAT and abs(b[2]) < FLAT
+    if not (atoms.pbc[0] and atoms.pbc[1] and flat and c[2] >= 0.0):
+        raise InputError(
+            "atoms: found a cell whose surface is not that of the first two lattice vectors in the "
+            "xy plane, below the third, expected such a slab for profiles along z"
+        )
 
 
 def _frames(options: DensityOptions) -> list[tuple[int, Atoms]]:
@@ -218,10 +309,10 @@ def _set_threads(threads: int | None) -> None:
     numba.set_num_threads(min(threads, os.cpu_count() or 1))
 
 
-def _row(number: int, point: _Point, grid: PredictedDensity, reference: Reference
+def _row(number: int, point: Point, grid: PredictedDensity, reference: Reference
          ) -> dict[str, Any]:  # fmt: skip
     state = grid.state
-    u = None if state.potential is None else reference.from_absolute(state.potential)
+    u = None if state.potential is None else round(reference.from_absolute(state.potential), 9)
     return {
         "frame": number,
         "point": point.name,
@@ -234,147 +325,34 @@ def _row(number: int, point: _Point, grid: PredictedDensity, reference: Referenc
 
 
 def _profiles(number: int, atoms: Atoms, grids: Sequence[PredictedDensity],
-              model: ElectronDensity, options: DensityOptions) -> _Frame:  # fmt: skip
+              model: ElectronDensity, options: DensityOptions) -> Frame:  # fmt: skip
     from voltase.analysis.grid_density import potential_from_density
+    from voltase.aseplugin.densities.potential import VACUUM
 
     first = grids[0]
     valence = model.model.config.valence
     ions = [float(valence[symbol]) for symbol in atoms.get_chemical_symbols()]
     found = []
     for grid in grids:
-        height = abs(np.linalg.det(grid.cell)) / np.linalg.norm(np.cross(*grid.cell[:2]))
-        smearing = max(SMEARING, 1.05 * float(height) / grid.values.shape[2])
+        smearing = max(SMEARING, 1.05 * grid.height / grid.values.shape[2])
         found.append(
             potential_from_density(grid.values, grid.cell, atoms.positions - grid.origin, ions,
                                    boundary="open", smearing=smearing)
         )  # fmt: skip
+    potentials = np.array([profile.potential for profile in found])
+    bottom = float(np.abs(first.planar_average()[0]))
+    if bottom > VACUUM:
+        LOG.warning("frame %d: %.2g e/A^3 at the lower end of the cell, where vacuum has to be for "
+                    "the electrostatic potential, which is left out", number, bottom)  # fmt: skip
+        potentials[:] = np.nan
     responses = None
     if options.response:
         responses = np.array([grid.response().planar_average() for grid in grids])
-    return _Frame(
+    return Frame(
         number=number,
         z=found[0].z + float(first.origin[2]),
         electrons=np.array([profile.electrons for profile in found]),
-        potentials=np.array([profile.potential for profile in found]),
+        potentials=potentials,
         responses=responses,
-        area=float(np.linalg.norm(np.cross(*first.cell[:2]))),
+        area=first.volume / first.height,
     )
-
-
-def _write_grid(folder: Path, options: DensityOptions, number: int, point: _Point,
-                grid: PredictedDensity) -> None:  # fmt: skip
-    if options.write is None:
-        return
-    name = f"{number:05d}_{point.name}"
-    grid.write(folder / FORMATS[options.write].format(name))
-    if options.response:
-        response = grid.response()
-        response.write(folder / FORMATS[options.write].format(f"{name}_drho_dU"))
-
-
-def _finish(folder: Path, options: DensityOptions, points: Sequence[_Point],
-            states: Sequence[Mapping[str, Any]], done: Sequence[_Frame],
-            last: Sequence[PredictedDensity], frames: Sequence[tuple[int, Atoms]],
-            windows: Sequence[float]) -> list[str]:  # fmt: skip
-    """Write tables and pictures; their names."""
-    names = []
-    if states:
-        _replace(folder / "states.csv", _table(states))
-        names.append("states.csv")
-    if not done:
-        return names
-    _write_profiles(folder, points, done)
-    names += ["profiles.csv", "profiles.npz"]
-    if not options.no_pictures:
-        atoms = next(atoms for number, atoms in frames if number == done[-1].number)
-        names += _draw(folder, points, done[-1], last, atoms, (windows[0], windows[1]))
-    return names
-
-
-def _write_profiles(folder: Path, points: Sequence[_Point], done: Sequence[_Frame]) -> None:
-    latest = done[-1]
-    columns: dict[str, Array] = {"z_A": latest.z}
-    for k, point in enumerate(points):
-        columns[f"electrons_{point.name}_e_per_A3"] = latest.electrons[k]
-        columns[f"potential_{point.name}_V"] = latest.potentials[k]
-        if latest.responses is not None:
-            columns[f"response_{point.name}_e_per_A3_V"] = latest.responses[k]
-    rows = [dict(zip(columns, values, strict=True))
-            for values in zip(*columns.values(), strict=True)]  # fmt: skip
-    _replace(folder / "profiles.csv", _table(rows))
-    arrays: dict[str, Any] = {"points": np.array([point.name for point in points])}
-    for frame in done:
-        arrays |= {
-            f"{frame.number}/z": frame.z,
-            f"{frame.number}/electrons": frame.electrons,
-            f"{frame.number}/potential": frame.potentials,
-            f"{frame.number}/area": np.array(frame.area),
-        }
-        if frame.responses is not None:
-            arrays[f"{frame.number}/response"] = frame.responses
-    partial = folder / "profiles.npz.partial"
-    with partial.open("wb") as handle:
-        np.savez_compressed(handle, **arrays)
-    os.replace(partial, folder / "profiles.npz")
-
-
-def _draw(folder: Path, points: Sequence[_Point], frame: _Frame,
-          grids: Sequence[PredictedDensity], atoms: Atoms, windows: tuple[float, float]
-          ) -> list[str]:  # fmt: skip
-    from matplotlib.figure import Figure
-
-    from voltase.analysis.density_pictures import (
-        DensityProfile,
-        draw_isosurface,
-        draw_profiles,
-        draw_slice,
-    )
-
-    profiles = [
-        DensityProfile(point.label, frame.electrons[k], frame.potentials[k])
-        for k, point in enumerate(points)
-    ]
-    figure = Figure(figsize=(7.0, 9.0), dpi=130, layout="constrained")
-    draw_profiles(figure, frame.z, profiles, frame.area, windows)
-    _save(figure, folder / "profiles.png")
-    first, final = grids[0], grids[-1]
-    places = (atoms.numbers, atoms.positions - first.origin)
-    figure = Figure(figsize=(9.0, 6.0), dpi=130, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_slice(left, first.values, first.cell, *places)
-    left.set_title(points[0].label)
-    if len(grids) > 1:
-        draw_slice(right, final.values - first.values, first.cell, *places, signed=True)
-        right.set_title(f"{points[-1].label}, less the left")
-    else:
-        right.set_axis_off()
-    _save(figure, folder / "slice.png")
-    figure = Figure(figsize=(6.0, 8.0), dpi=130, layout="constrained")
-    shown = final.values - first.values if len(grids) > 1 else first.values
-    level = draw_isosurface(figure, shown, first.cell, *places)
-    what = "difference" if len(grids) > 1 else "density"
-    figure.suptitle(f"{what} of {level:.2g} e/Å$^3$")
-    _save(figure, folder / "isosurface.png")
-    return ["profiles.png", "slice.png", "isosurface.png"]
-
-
-def _save(figure: Any, path: Path) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: f"{value:.8g}" if isinstance(value, float) else value
-                         for name, value in row.items()})  # fmt: skip
-    return text.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -1,13 +1,11 @@
 """What commands show at the terminal: errors in one line, warnings, a log file, a progress bar."""
 
-import io
 import logging
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -59,20 +57,6 @@ def one_line_errors(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         say("interrupted")
         raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def silent_imports() -> Iterator[None]:
-    """Drop what packages print while they are imported (mace-torch names what it misses)."""
-    with redirect_stdout(io.StringIO()):
-        yield
-
-
-def quiet_third_parties() -> None:
-    """Keep warnings of other packages that a user can do nothing about off the terminal."""
-    warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated")
-    warnings.filterwarnings("ignore", message="The TorchScript type system doesn't support")
-    warnings.filterwarnings("ignore", message=".*TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD detected")
 
 
 def log_warnings() -> None:

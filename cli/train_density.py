@@ -1,30 +1,24 @@
 """``pe-train density``: train the electron density at any charge of the electrode."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voltase.aseplugin.errors import InputError, VoltaseError
+from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.training.density.config import (
     DensityDataConfig,
     DensityRunConfig,
     DensityTrainingConfig,
 )
 from voltase.cli import options
-from voltase.cli.config import build, check_keys, check_section, coerce, put, read_yaml
+from voltase.cli.config import check_section
 from voltase.cli.stopping import StopRequest
 from voltase.cli.summary import RunSummary
-from voltase.cli.terminal import (
-    log_file,
-    log_warnings,
-    one_line_errors,
-    progress_bar,
-    quiet_third_parties,
-    say,
-    silent_imports,
-)
+from voltase.cli.terminal import log_warnings, one_line_errors, progress_bar, say
+from voltase.cli.train_session import hold_session, read_settings
 
 if TYPE_CHECKING:
     from voltase.aseplugin.training.density.run import DensityTraining
@@ -32,7 +26,6 @@ if TYPE_CHECKING:
 DEFAULT = DensityTrainingConfig()
 # Top-level keys of the settings beside the sections, with their types.
 RUN_KEYS = {"out": str, "threads": int | None, "trunk": str, "restart": bool}
-SECTIONS = ("data", "model", "training", "card")
 EPILOG = (
     "Sections of the settings: data, model, training (with loss), card; beside them trunk, out, "
     "threads, restart. Paths count from the current folder."
@@ -85,7 +78,6 @@ def density(
     Killed or stopped, the same command goes on; what was computed of a density is kept, so that
     files may be added.
     """
-    quiet_third_parties()
     log_warnings()
     given = {
         "data.files": None if not data else [str(path) for path in data],
@@ -104,25 +96,13 @@ def density(
 
 def settings_of(path: Path | None, given: Mapping[str, Any]) -> DensityRunConfig:
     """Settings of the file, overridden by the options that were given."""
-    tree = {} if path is None else read_yaml(path)
-    check_keys(tree, [*SECTIONS, *RUN_KEYS], "config")
-    for name, value in given.items():
-        if value is not None:
-            parsed = _valence(value) if name == "model.valence" else value
-            put(tree, name.split("."), parsed)
-    values: dict[str, Any] = {
-        name: coerce(tree[name], kind, name) for name, kind in RUN_KEYS.items() if name in tree
-    }
-    for name in ("out", "trunk"):
-        if name in values and not values[name].strip():
-            raise InputError(f"{name}: found an empty text, expected a value")
-    for name, kind in (("data", DensityDataConfig), ("training", DensityTrainingConfig)):
-        values[name] = build(kind, check_section(kind, tree.get(name), name), name)
-    values["card"] = coerce(tree.get("card") or {}, dict[str, Any], "card")
+    sections = {"data": DensityDataConfig, "training": DensityTrainingConfig}
+    valence = given.get("model.valence")
+    parsed = {**given, "model.valence": None if valence is None else _valence(valence)}
+    tree, values = read_settings(path, parsed, RUN_KEYS, ("out", "trunk"), sections)
 
-    with silent_imports():
-        from voltase.aseplugin.models.density.model import DensityConfig
-        from voltase.aseplugin.training.density.card import check_free_entries
+    from voltase.aseplugin.models.density.model import DensityConfig
+    from voltase.aseplugin.training.density.card import check_free_entries
 
     check_free_entries(values["card"])
     values["model"] = check_section(DensityConfig, tree.get("model"), "model")
@@ -146,28 +126,7 @@ def _train(config: DensityRunConfig) -> None:
 
     say("reading the data")
     run = DensityTraining(config)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"out: {run.folder} cannot be made ({error.strerror}), expected a folder to write to"
-        ) from error
-    summary = RunSummary(run.folder / "summary.yaml", "pe-train density", run.resolved())
-    stop = StopRequest("stopping after this step; once more to give up what it has done")
-    with log_file(run.folder / "train.log"), stop:
-        summary.write("running")
-        try:
-            ended = _run(run, stop, summary)
-        except VoltaseError as error:
-            summary.write(f"failed: {error}")
-            raise
-        except KeyboardInterrupt:
-            summary.write("interrupted")
-            raise
-    if not ended:
-        again = "the same command" if config.restart else "the same command without --no-restart"
-        say(f"interrupted; the state is in {config.out}, {again} goes on from there")
-        raise typer.Exit(stop.exit_code)
+    hold_session("pe-train density", run, functools.partial(_run, run), restart=config.restart)
 
 
 def _run(run: "DensityTraining", stop: StopRequest, summary: RunSummary) -> bool:

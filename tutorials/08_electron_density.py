@@ -2,7 +2,8 @@
 
     python tutorials/08_electron_density.py
 
-takes about a minute and writes into ./tutorial_08. In a shell the same is
+takes about a minute and writes into ./tutorial_08; the last picture needs scikit-image (the extra
+``density``). In a shell the same is
 
     pe-density interface.extxyz --potential -0.3V,0V,0.3V
 
@@ -57,13 +58,15 @@ print(f"of the next electron, {100 * share:.0f} % go to the metal")
 
 # --- 4. Bader charges -----------------------------------------------------------------------------
 # A smooth valence density has no maximum at a heavy nucleus: a frozen core is added to it for the
-# division alone.
+# division alone. At hydrogen in water it has none either (a warning says so), so that each oxygen
+# counts with its molecule.
 charges = [grid.bader(reference="frozen-core").electrons for grid in (grids[0], grids[-1])]
 change = charges[0] - charges[1]
-for symbol in ("Pt", "O", "H"):
-    members = atoms.symbols == symbol
-    print(f"{symbol}: {charges[0][members].mean():.3f} electrons an atom at {potentials[0]:+.1f} V,"
-          f" {change[members].sum():+.3f} e more than at {potentials[-1]:+.1f} V")  # fmt: skip
+metal = atoms.numbers == 78
+for name, members, count in (("Pt", metal, metal.sum()), ("water", ~metal, (~metal).sum() / 3)):
+    each = charges[0][members].sum() / count
+    print(f"{name}: {each:.3f} electrons each at {potentials[0]:+.1f} V, "
+          f"{change[members].sum():+.3f} e more than at {potentials[-1]:+.1f} V")  # fmt: skip
 
 # --- 5. Pictures ----------------------------------------------------------------------------------
 area = grids[0].volume / grids[0].height

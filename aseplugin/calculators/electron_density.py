@@ -184,8 +184,8 @@ class ElectronDensity:
             self._last = DensityGeometry(self.model, atoms)
         return self._last
 
-    def _state(self, geometry: DensityGeometry, potential: float | str | None, electrons: float | None
-               ) -> ElectrodeState:  # fmt: skip
+    def _state(self, geometry: DensityGeometry, potential: float | str | None,
+               electrons: float | None) -> ElectrodeState:  # fmt: skip
         if potential is not None and electrons is not None:
             raise InputError("potential: found excess_electrons too, expected one of the two")
         if potential is None:

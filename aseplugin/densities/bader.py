@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from voltase.aseplugin.density_grid import DensityGrid
 
+LOG = logging.getLogger(__name__)
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 METHODS = ("on-grid", "near-grid", "weight")
@@ -30,7 +32,8 @@ class BaderCharges:
     Attributes
     ----------
     electrons : ndarray (n_atoms,)
-        Number of electrons of each atom; of each basin where there are no atoms.
+        Number of electrons of each atom; of each basin where there are no atoms. An atom without
+        a maximum of its own has none: its neighbour has them.
     volumes : ndarray (n_atoms,)
         A^3.
     maxima : ndarray (m, 3)
@@ -39,6 +42,8 @@ class BaderCharges:
         Atom that each belongs to, the nearest one.
     distances : ndarray (m,)
         To that atom, A; 0 where there are no atoms.
+    peaks : ndarray (m,)
+        Density at the maxima, that which divides the cell, e/A^3.
     vacuum_electrons, vacuum_volume : float
         What is below the threshold of the vacuum; both are zero without one.
     labels : ndarray (nx, ny, nz)
@@ -50,6 +55,7 @@ class BaderCharges:
     maxima: Array
     owners: Indices
     distances: Array
+    peaks: Array
     vacuum_electrons: float
     vacuum_volume: float
     labels: Indices
@@ -69,11 +75,9 @@ def bader_charges(density: DensityGrid, method: str, vacuum: float | None,
     if method not in METHODS:
         raise InputError(f"method: found '{method}', expected one of {', '.join(METHODS)}")
     values = np.asarray(density.values, dtype=np.float64)
-    guide = values if reference is None else np.asarray(reference, dtype=np.float64)
-    if guide.shape != values.shape:
-        raise InputError(f"reference: found shape {guide.shape}, expected {values.shape}")
-    if not np.isfinite(guide).all():
-        raise InputError("density: found values that are not finite, expected e/A^3")
+    guide = values if reference is None else _guide(reference, values.shape)
+    if vacuum is not None and not _is_finite(vacuum):
+        raise InputError(f"vacuum: found {vacuum!r}, expected a density in e/A^3")
     steps = density.cell / np.array(values.shape)[:, None]
     periodic = np.asarray(density.pbc, dtype=np.bool_)
     guide = np.ascontiguousarray(guide)
@@ -83,7 +87,7 @@ def bader_charges(density: DensityGrid, method: str, vacuum: float | None,
     empty = np.zeros(values.size, dtype=np.bool_) if vacuum is None else values.ravel() < vacuum
     places = _places(maxima, values.shape, density)
     owners, distances = _owners(places, density)
-    number = len(density.atoms) if density.atoms is not None else len(maxima)
+    number = len(density.atoms) if density.atoms else len(maxima)
     # Where two basins of an atom meet is of no interest.
     labels = owners[basins]
     labels[empty] = -1
@@ -99,12 +103,14 @@ def bader_charges(density: DensityGrid, method: str, vacuum: float | None,
         sums, volumes = totals.astype(np.float64), counts.astype(np.float64)
     element = density.volume_element
     seen = ~empty[maxima]
+    _warn_of_the_empty(density, owners[seen])
     return BaderCharges(
         sums * element,
         volumes * element,
         places[seen],
         owners[seen],
         distances[seen],
+        guide.ravel()[maxima][seen],
         float(values.ravel()[empty].sum()) * element,
         int(empty.sum()) * element,
         labels.reshape(values.shape),
@@ -141,6 +147,39 @@ def frozen_core_reference(density: DensityGrid) -> Array:
     return np.asarray(density.values + cores)
 
 
+def _warn_of_the_empty(density: DensityGrid, owners: Indices) -> None:
+    """Atoms without a maximum get no electrons, which go to their neighbours."""
+    if not density.atoms:
+        return
+    empty = np.setdiff1d(np.arange(len(density.atoms)), owners)
+    if len(empty):
+        names, counts = np.unique(np.array(density.atoms.get_chemical_symbols())[empty],
+                                  return_counts=True)  # fmt: skip
+        LOG.warning(
+            "%s without a maximum of the density, whose electrons count as their neighbours'; "
+            "smooth densities often have none at hydrogen",
+            ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)),
+        )
+
+
+def _guide(reference: Any, shape: tuple[int, ...]) -> Array:
+    try:
+        guide = np.asarray(reference, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"reference: found a {type(reference).__name__}, expected frozen-core or values"
+        ) from None
+    if guide.shape != shape:
+        raise InputError(f"reference: found shape {guide.shape}, expected {shape}")
+    if not np.isfinite(guide).all():
+        raise InputError("reference: found values that are not finite, expected e/A^3")
+    return guide
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+
+
 def _places(points: Indices, shape: tuple[int, ...], density: DensityGrid) -> Array:
     indices = np.stack(np.unravel_index(points, shape), axis=1)
     return np.asarray(density.origin + indices / np.array(shape) @ density.cell)
@@ -148,7 +187,7 @@ def _places(points: Indices, shape: tuple[int, ...], density: DensityGrid) -> Ar
 
 def _owners(maxima: Array, density: DensityGrid) -> tuple[Indices, Array]:
     """The nearest atom of each maximum (m,) and its distance (m,)."""
-    if density.atoms is None:
+    if not density.atoms:
         return np.arange(len(maxima)), np.zeros(len(maxima))
     from scipy.spatial import cKDTree
 

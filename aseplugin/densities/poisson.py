@@ -101,8 +101,9 @@ def macroscopic_average(values: npt.ArrayLike, width: float, windows: tuple[floa
     result = np.asarray(values, dtype=np.float64)
     n = result.shape[-1] - 1
     for window in windows:
-        if not 0.0 <= window <= n * width:
-            raise InputError(f"windows: found {window:g} A, expected 0 to {n * width:.4g} A")
+        real = isinstance(window, int | float | np.number)
+        if not (real and 0.0 <= window <= n * width):
+            raise InputError(f"windows: found {window!r} A, expected 0 to {n * width:.4g} A")
         half = 0.5 * window / width
         if half == 0.0:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,26 +18,30 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 NEUTRAL = 0.02
 """Net charge of a cell in e that the spacing of its grid may leave."""
+VACUUM = 1e-2
+"""Mean density in e/A^3 of a plane up to which it lies in the vacuum; that of water is 0.27."""
 BOUNDARIES = ("periodic", "uniform", "slab", "sheet", "jellium")
 
 
 def electrostatic_potential(density: DensityGrid, boundary: str, region: tuple[float, ...],
                             smearing: float) -> Array:  # fmt: skip
     """Potential on the points of a density; see `DensityGrid.electrostatic_potential`."""
-    charge = charge_density(density, smearing)
-    net = float(charge.mean()) * density.volume
     if boundary not in BOUNDARIES:
         expected = ", ".join(BOUNDARIES)
         raise InputError(f"boundary: found '{boundary}', expected one of {expected}")
-    if len(region) != {"sheet": 1, "jellium": 2}.get(boundary, 0):
-        raise InputError(
-            f"region: found {len(region)} heights, expected one for sheet, two for jellium, none "
-            f"for {boundary}"
-        )
+    region = _heights(region, boundary)
+    charge = charge_density(density, smearing)
+    net = float(charge.mean()) * density.volume
     if boundary in ("periodic", "slab") and abs(net) > NEUTRAL:
         raise InputError(
             f"boundary: found '{boundary}' and {net:+.4g} e in the cell, expected a counter-charge:"
             " uniform, sheet or jellium"
+        )
+    bottom = float(np.abs(density.values[:, :, 0]).mean())
+    if boundary not in ("periodic", "uniform") and bottom > VACUUM:
+        raise InputError(
+            f"boundary: found '{boundary}' and {bottom:.2g} e/A^3 in the plane k = 0, expected "
+            "vacuum there: move the slab off the end of the cell"
         )
     potential = solve_periodic(charge, density.cell)
     if boundary in ("periodic", "uniform"):
@@ -63,9 +67,10 @@ def charge_density(density: DensityGrid, smearing: float) -> Array:
     if atoms is None or valence is None:
         raise InputError("density: found no atoms with valences, expected both for a potential")
     spacing = max(np.linalg.norm(density.cell, axis=1) / density.values.shape)
-    if not spacing * 0.999 <= smearing <= 0.25 * density.height:
+    real = isinstance(smearing, int | float | np.number)
+    if not (real and spacing * 0.999 <= smearing <= 0.25 * density.height):
         raise InputError(
-            f"smearing: found {smearing:g} A, expected from the spacing of the grid, "
+            f"smearing: found {smearing!r} A, expected from the spacing of the grid, "
             f"{spacing:.3g} A, to a quarter of the cell"
         )
     shells = {chemical_symbols[z]: [(0, 0.5 / smearing**2)] for z in set(atoms.numbers)}
@@ -73,6 +78,19 @@ def charge_density(density: DensityGrid, smearing: float) -> Array:
     ions = evaluate(valence, atoms.numbers, atoms.positions, GaussianBasis(shells), density.cell,
                     (True, True, True), density.values.shape, origin=density.origin)  # fmt: skip
     return np.asarray(ions - density.values)
+
+
+def _heights(region: Any, boundary: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(height) for height in region)
+    except (TypeError, ValueError):
+        raise InputError(f"region: found {region!r}, expected a tuple of heights in A") from None
+    if len(found) != {"sheet": 1, "jellium": 2}.get(boundary, 0):
+        raise InputError(
+            f"region: found {len(found)} heights, expected one for sheet, two for jellium, none "
+            f"for {boundary}"
+        )
+    return found
 
 
 def _counter_charge(region: tuple[float, ...], net: float, density: DensityGrid, width: float

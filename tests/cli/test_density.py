@@ -19,6 +19,7 @@ from voltase.aseplugin.training.density.synthetic import (
     synthetic_structure,
     write_synthetic,
 )
+from voltase.cli import density_output, density_run
 from voltase.cli.density import app as density_app
 from voltase.cli.density_run import read_settings
 from voltase.cli.train import app as train_app
@@ -97,6 +98,124 @@ def test_a_potential_outside_the_range_is_one_line(workshop: Path) -> None:
     assert "potential: found -2.900 V vs SHE, expected" in result.output
 
 
+def predict(workshop: Path, trajectory: str, out: str, *more: str) -> tuple[int, str]:
+    arguments = [str(workshop / trajectory), "--model", str(workshop / "run" / "model"),
+                 "--spacing", "0.4", "--no-pictures", "--out", str(workshop / out),
+                 *more]  # fmt: skip
+    result = CliRunner().invoke(density_app, arguments)
+    return result.exit_code, result.output
+
+
+def test_results_are_replaced_only_if_told(workshop: Path) -> None:
+    both = ("--electrons", "0,0.05", "--write", "chgcar")
+    assert predict(workshop, "md.extxyz@0", "twice", *both)[0] == 0
+    before = (workshop / "twice" / "states.csv").read_bytes()
+    status, text = predict(workshop, "md.extxyz@0", "twice")
+    assert status == 2
+    assert "has results in it (states.csv), expected a new folder or --overwrite" in text
+    assert (workshop / "twice" / "states.csv").read_bytes() == before
+    (workshop / "twice" / "mine.txt").write_text("kept")
+    assert predict(workshop, "md.extxyz@1", "twice", "--overwrite")[0] == 0
+    # Densities of the earlier run are gone, and nothing else.
+    names = {path.name for path in (workshop / "twice").iterdir()}
+    assert names == {"density.log", "mine.txt", "profiles.csv", "profiles.npz", "states.csv",
+                     "summary.yaml"}  # fmt: skip
+
+
+def test_what_was_done_before_a_failure_is_kept(workshop: Path) -> None:
+    frames = [synthetic_structure(np.random.default_rng(k)) for k in range(2)]
+    frames[1].positions[4] = frames[1].positions[3] + 0.05
+    write(workshop / "bad.extxyz", frames)
+    status, text = predict(workshop, "bad.extxyz", "failed")
+    assert status == 2
+    assert "error: TRAJ: frame 1: atoms: " in text
+    summary = yaml.safe_load((workshop / "failed" / "summary.yaml").read_text())
+    assert summary["status"].startswith("failed: TRAJ: frame 1")
+    with (workshop / "failed" / "states.csv").open() as file:
+        assert [row["frame"] for row in csv.DictReader(file)] == ["0"]
+
+
+def test_an_interruption_leaves_whole_files(workshop: Path, monkeypatch: pytest.MonkeyPatch
+                                            ) -> None:  # fmt: skip
+    def interrupted(folder: Path, names: list[str], grid: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(density_run, "write_grids", interrupted)
+    status, _ = predict(workshop, "md.extxyz", "stopped", "--write", "cube")
+    assert status == 130
+    assert {path.name for path in (workshop / "stopped").iterdir()} == {
+        "density.log", "states.csv", "summary.yaml"}  # fmt: skip
+    summary = yaml.safe_load((workshop / "stopped" / "summary.yaml").read_text())
+    assert summary["status"] == "interrupted"
+
+
+def test_frames_may_differ_in_their_atoms(workshop: Path) -> None:
+    first = synthetic_structure(np.random.default_rng(5))
+    write(workshop / "vary.extxyz", [first, first[:-3]])
+    assert predict(workshop, "vary.extxyz", "vary")[0] == 0
+    with (workshop / "vary" / "states.csv").open() as file:
+        electrons = [float(row["electrons_e"]) for row in csv.DictReader(file)]
+    assert electrons[0] - electrons[1] == pytest.approx(8.0, abs=1e-6)
+
+
+def test_a_slab_across_the_end_has_no_potential(workshop: Path) -> None:
+    """z = 0 lies in the metal there, so that no potential counts from it."""
+    slab = synthetic_structure(np.random.default_rng(5))
+    slab.pbc = True
+    slab.positions[:, 2] -= slab.positions[slab.numbers == 78, 2].mean()
+    slab.wrap()
+    write(workshop / "across.extxyz", slab)
+    status, text = predict(workshop, "across.extxyz", "across")
+    assert status == 0
+    assert "at the lower end of the cell, where vacuum has to be" in text
+    with np.load(workshop / "across" / "profiles.npz") as arrays:
+        assert np.isnan(arrays["0/potential"]).all()
+        assert np.isfinite(arrays["0/electrons"]).all()
+
+
+def test_pictures_do_without_scikit_image(workshop: Path, monkeypatch: pytest.MonkeyPatch
+                                          ) -> None:  # fmt: skip
+    """It is an extra; what it draws is left out, with a word."""
+    monkeypatch.setattr(density_output, "find_spec", lambda name: None)
+    arguments = [str(workshop / "md.extxyz@0"), "--model", str(workshop / "run" / "model"),
+                 "--spacing", "0.4", "--out", str(workshop / "plain")]  # fmt: skip
+    result = CliRunner().invoke(density_app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "isosurface.png is left out: scikit-image is not installed" in result.output
+    names = {path.name for path in (workshop / "plain").iterdir()}
+    assert "slice.png" in names
+    assert "isosurface.png" not in names
+
+
+def test_a_slab_that_lies_on_its_side_is_refused(workshop: Path) -> None:
+    slab = synthetic_structure(np.random.default_rng(5))
+    slab.set_cell(slab.cell.array[[2, 0, 1]])
+    slab.pbc = (False, True, True)
+    write(workshop / "side.extxyz", slab)
+    status, text = predict(workshop, "side.extxyz", "side")
+    assert status == 2
+    assert "expected such a slab for profiles along z" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--electrons", "0,0.0"), "--electrons: got n+0 twice"),
+        (("--every", "0"), "--every: got 0"),
+        (("--threads", "0"), "--threads: got 0"),
+        (("--spacing", "0"), "--spacing: got 0, expected 0.01 to 2 A"),
+        (("--windows", "100,0"), "--windows: found 100 A, expected at most the height"),
+        (("--windows=-1,0",), "--windows: got '-1,0'"),
+        (("--ph", "0"), "pH: got pH=0.0 with reference SHE"),
+    ],
+)
+def test_options_that_cannot_be_used(workshop: Path, more: tuple[str, ...], words: str) -> None:
+    status, text = predict(workshop, "md.extxyz", "unused", *more)
+    assert status == 2
+    assert words in text
+    assert not (workshop / "unused" / "states.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -116,6 +235,24 @@ def test_training_needs_valences() -> None:
         settings_of(None, {"data.files": ["x.h5"]})
     found = settings_of(None, {"data.files": ["x.h5"], "model.valence": "Pt=10,O=6,H=1"})
     assert found.model["valence"] == {"Pt": 10, "O": 6, "H": 1}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("training", "final_learning_rate", -1.0, "training.final_learning_rate: found -1.0"),
+        ("training", "warmup_steps", -5, "training.warmup_steps: found -5"),
+        ("training", "weight_decay", -0.1, "training.weight_decay: found -0.1"),
+        ("data", "single", [{"excess_electrons": 0.1}], r"data.single\[0\].file: found none"),
+        ("data", "fils", ["x.h5"], "data: unknown key 'fils', did you mean 'files'"),
+    ],
+)
+def test_settings_of_a_training_that_cannot_be_used(tmp_path: Path, section: str, key: str,
+                                                    value: object, words: str) -> None:  # fmt: skip
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump({section: {key: value}}))
+    with pytest.raises(InputError, match=words):
+        settings_of(path, {"model.valence": "Pt=10,O=6,H=1"})
 
 
 def test_the_recipe_is_valid() -> None:

@@ -62,3 +62,21 @@ def test_misuse_is_one_line(cube: Path, tmp_path: Path, arguments: list[str], me
     assert status == 2
     assert message in text
     assert not (tmp_path / "out").exists()
+
+
+def test_charges_are_replaced_only_if_told(cube: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(cube, "--out", out)[0] == 0
+    status, text = run(cube, "--out", out)
+    assert status == 2
+    assert "has results in it (bader.csv), expected a new folder or --overwrite" in text
+    assert run(cube, "--out", out, "--overwrite")[0] == 0
+
+
+def test_a_reference_needs_the_same_cell(cube: Path, tmp_path: Path) -> None:
+    density = DensityGrid.read(cube)
+    density.cell = density.cell * 1.1
+    density.write(tmp_path / "other.cube")
+    status, text = run(cube, "--out", tmp_path / "out", "--reference", tmp_path / "other.cube")
+    assert status == 2
+    assert "--reference: found the cell" in text

@@ -90,9 +90,15 @@ class DensityConfig:
     screened: list[float] = field(default_factory=lambda: [-4.2, -1.8])
 
     def __post_init__(self) -> None:
-        for name in ("n_radial", "width", "hidden", "response_width", "response_hidden"):
+        for name in ("n_radial", "n_features", "n_components", "width", "hidden",
+                     "response_width", "response_hidden"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, expected one or more")
+        for symbol, count in self.valence.items():
+            if symbol not in atomic_numbers or not 0 < count <= atomic_numbers[symbol]:
+                raise InputError(
+                    f"valence: found {symbol}={count}, expected elements with valence electrons"
+                )
         if not 0 <= self.highest <= 4:
             raise InputError(f"highest: found {self.highest}, expected 0 to 4")
         if len(self.screened) != 2 or self.screened[0] >= self.screened[1]:

@@ -57,6 +57,9 @@ class DensityDataConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for number, entry in enumerate(self.single):
+            if isinstance(entry, dict) and not entry.get("file"):
+                raise InputError(f"single[{number}].file: found none, expected the name of a file")
         self.single = [DensityFile(**s) if isinstance(s, dict) else s for s in self.single]
         for name in ("test_fraction", "valid_fraction"):
             if not 0.0 <= getattr(self, name) < 1.0:
@@ -137,6 +140,9 @@ class DensityTrainingConfig:
         for name in ("learning_rate", "clip"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
                 raise InputError(f"{name}: found {getattr(self, name)}, expected above zero")
+        for name in ("final_learning_rate", "warmup_steps", "weight_decay"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
+                raise InputError(f"{name}: found {getattr(self, name)}, expected zero or more")
         if not 0.0 <= self.ema_decay < 1.0:
             raise InputError(f"ema_decay: found {self.ema_decay}, expected 0 to below 1")
 

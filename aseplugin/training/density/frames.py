@@ -62,11 +62,23 @@ class DensityFrame:
     geometry: str
 
     def values(self) -> Array:
-        """The density (nx, ny, nz) in e/A^3."""
+        """The density (nx, ny, nz) in e/A^3.
+
+        Raises
+        ------
+        InputError
+            If it is not one of finite numbers.
+        """
         if self.group is None:
             return np.asarray(_read_grid(self.path)[1].values, dtype=np.float64)
         with h5py.File(self.path, "r") as file:
-            return np.asarray(file[self.group]["density"][()], dtype=np.float64)
+            values = np.asarray(file[self.group]["density"][()], dtype=np.float64)
+        if not np.isfinite(values).all() or not values.any():
+            raise InputError(
+                f"data.files: {self.name} in {self.path} has values that are not finite, or only "
+                "zeros, expected a density in e/A^3"
+            )
+        return values
 
     @property
     def volume_element(self) -> float:
@@ -188,12 +200,27 @@ def _read_hdf5(path: Path) -> list[DensityFrame]:
         with h5py.File(path, "r") as file:
             for name, group in file.items():
                 frames.append(_frame_of(path, name, group))
-    except (OSError, KeyError) as error:
-        raise InputError(f"data.files: {path} cannot be read as densities ({error})") from error
+    except InputError as error:
+        raise InputError(f"data.files: {name} in {path}: {error}") from error
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"data.files: {path} cannot be read as densities ({reason})") from error
     return frames
 
 
 def _frame_of(path: Path, name: str, group: Any) -> DensityFrame:
+    if not isinstance(group, h5py.Group):
+        raise InputError("found a dataset, expected a group for each density")
+    missing = [n for n in ("density", "cell", "numbers", "positions", "pbc") if n not in group]
+    if missing:
+        raise InputError(f"found no dataset '{missing[0]}', expected it beside the others")
+    if "excess_electrons" not in group.attrs:
+        raise InputError("found no attribute 'excess_electrons', expected that of pe-label, in e")
+    density = group["density"]
+    if density.ndim != 3 or density.dtype.kind not in "iuf" or not density.size:
+        raise InputError(
+            f"density: found shape {density.shape} of {density.dtype}, expected numbers on a grid"
+        )
     cell = np.asarray(group["cell"][()], dtype=np.float64)
     atoms = Atoms(numbers=group["numbers"][()], positions=group["positions"][()], cell=cell,
                   pbc=group["pbc"][()])  # fmt: skip
@@ -203,20 +230,33 @@ def _frame_of(path: Path, name: str, group: Any) -> DensityFrame:
         path=path,
         group=name,
         atoms=atoms,
-        shape=tuple(group["density"].shape),
+        shape=tuple(density.shape),
         cell=cell,
         origin=np.asarray(group.attrs.get("origin", np.zeros(3)), dtype=np.float64),
-        excess_electrons=float(group.attrs["excess_electrons"]),
-        potential=None if potential is None else float(potential),
+        excess_electrons=_finite("excess_electrons", group.attrs["excess_electrons"]),
+        potential=None if potential is None else _finite("electrode_potential", potential),
         geometry=str(group.attrs.get("geometry", name)),
     )
+
+
+def _finite(name: str, value: Any) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = np.nan
+    if not np.isfinite(found):
+        raise InputError(f"{name}: found {value!r}, expected a finite number")
+    return found
 
 
 def _read_single(entry: DensityFile) -> DensityFrame:
     path = Path(entry.file)
     if not path.is_file():
         raise InputError(f"data.single: found no file {entry.file}")
-    atoms, grid = _read_grid(path)
+    try:
+        atoms, grid = _read_grid(path)
+    except InputError as error:
+        raise InputError(str(error).replace("path:", "data.single:", 1)) from error
     return DensityFrame(
         name=path.name,
         path=path,

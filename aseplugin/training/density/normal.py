@@ -8,6 +8,7 @@ so that an error counts by what it is of the density there, as it does in a mean
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -110,13 +111,21 @@ def normal_equations(geometry: Geometry, basis: GaussianBasis, channels: dict[in
     """
     path = None
     if folder is not None:
-        path = folder / f"{geometry.key(f'{basis.to_dict()} {FLOOR} {RIDGE}')}.npz"
+        path = folder / f"{_key(geometry, basis)}.npz"
         if path.is_file():
             return NormalEquations.load(path)
     found = _compute(geometry, basis, channels, progress)
     if path is not None:
         found.save(path)
     return found
+
+
+def _key(geometry: Geometry, basis: GaussianBasis) -> str:
+    """Name of what is kept; another one for other densities of the same atoms."""
+    content = hashlib.sha256()
+    for frame in geometry.frames:
+        content.update(frame.values().tobytes())
+    return geometry.key(f"{basis.to_dict()} {FLOOR} {RIDGE} {content.hexdigest()}")
 
 
 def _compute(geometry: Geometry, basis: GaussianBasis, channels: dict[int, Channels],

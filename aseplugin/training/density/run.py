@@ -70,6 +70,8 @@ class DensityTraining:
         self.config = config
         self.folder = Path(config.out)
         if config.threads is not None:
+            if config.threads < 1:
+                raise InputError(f"threads: found {config.threads}, expected 1 or more")
             torch.set_num_threads(config.threads)
         frames = read_frames(config.data.files, config.data.single)
         geometries = group_frames(frames)
@@ -252,6 +254,8 @@ def split(geometries: Sequence[Geometry], config: DensityRunConfig
 def _model_config(given: dict[str, Any]) -> DensityConfig:
     try:
         return DensityConfig(**given)
+    except InputError as error:
+        raise InputError(f"model.{error}") from error
     except TypeError as error:
         raise InputError(f"model: {error}") from error
 

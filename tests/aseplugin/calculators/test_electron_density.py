@@ -7,7 +7,8 @@ import pytest
 import torch
 from ase import Atoms
 
-from voltase.aseplugin.calculators.electron_density import ElectronDensity, grid_box
+from voltase.aseplugin.calculators.electron_density import ElectronDensity
+from voltase.aseplugin.densities.box import grid_box
 from voltase.aseplugin.density_grid import DensityGrid
 from voltase.aseplugin.errors import CheckpointError, ExtrapolationError, InputError
 from voltase.aseplugin.models.backbone import BackboneConfig
@@ -126,8 +127,16 @@ def test_extrapolation_may_be_allowed(folder: Path, atoms: Atoms) -> None:
     [
         ({"potential": 0.1, "excess_electrons": 0.1}, "expected one of the two"),
         ({"excess_electrons": float("nan")}, "expected a finite number"),
+        ({"excess_electrons": True}, "excess_electrons: found True, expected a number"),
         ({"spacing": 0.0}, "spacing: found 0.0"),
+        ({"spacing": "0.2"}, "spacing: found '0.2', expected 0.01 to 2 A"),
+        ({"spacing": float("nan")}, "spacing: found nan"),
         ({"shape": (3, 4)}, "expected three numbers of points"),
+        ({"shape": (3.5, 4, 4)}, "expected three numbers of points"),
+        ({"shape": (float("nan"), 4, 4)}, "expected three numbers of points"),
+        ({"shape": "abc"}, "expected three numbers of points"),
+        ({"shape": (10**4, 10**4, 10**4)}, "expected at most 2e"),
+        ({"shape": (1, 1, 1)}, r"found 1 x 1 x 1 points, whose sum is .* a finer grid is needed"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_named(model: ElectronDensity, atoms: Atoms,
@@ -137,9 +146,53 @@ def test_arguments_that_cannot_be_used_are_named(model: ElectronDensity, atoms: 
         model.predict(atoms, **arguments)  # type: ignore[arg-type]
 
 
-def test_points_need_three_coordinates(model: ElectronDensity, atoms: Atoms) -> None:
-    with pytest.raises(InputError, match=r"points: found shape \(2,\)"):
-        model.evaluate(atoms, [1.0, 2.0])
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([1.0, 2.0], r"points: found shape \(2,\)"),
+        ([[np.nan, 0.0, 0.0]], "points: found values that are not finite"),
+        ([["a", 1.0, 2.0]], "points: found no numbers"),
+        ([[1.0, 2.0], [3.0]], "points: found no numbers"),
+    ],
+)
+def test_points_that_are_none_are_refused(model: ElectronDensity, atoms: Atoms, points: object,
+                                          words: str) -> None:  # fmt: skip
+    with pytest.raises(InputError, match=words):
+        model.evaluate(atoms, points)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, "md.traj", []])
+def test_something_else_than_atoms_is_named(model: ElectronDensity, wrong: object) -> None:
+    with pytest.raises(InputError, match="atoms: found a .*, expected ase.Atoms"):
+        model.predict(wrong)  # type: ignore[arg-type]
+
+
+def test_atoms_on_one_another_are_refused(model: ElectronDensity, atoms: Atoms) -> None:
+    atoms.positions[4] = atoms.positions[3] + 0.05
+    with pytest.raises(InputError, match="are 0.087 A apart, expected at least 0.5 A"):
+        model.predict(atoms, spacing=SPACING)
+
+
+def test_electrons_have_no_place_in_a_cell_without_vacuum(model: ElectronDensity, atoms: Atoms
+                                                          ) -> None:  # fmt: skip
+    atoms.center(vacuum=1.0, axis=2)
+    atoms.pbc = True
+    assert model.predict(atoms, spacing=SPACING).state.potential is None
+    with pytest.raises(InputError, match="excess_electrons: found 0.05 in a cell without vacuum"):
+        model.predict(atoms, excess_electrons=0.05)
+    with pytest.raises(InputError, match="potential: found a cell without vacuum"):
+        model.predict(atoms, potential=0.0)
+
+
+def test_a_left_handed_cell_has_the_same_density(model: ElectronDensity, atoms: Atoms) -> None:
+    """Lattice vectors in another order are the same slab, on a grid that rises as well."""
+    right = model.predict(atoms, excess_electrons=0.05, shape=(12, 12, 80))
+    swapped = atoms.copy()
+    swapped.set_cell(atoms.cell.array[[1, 0, 2]])
+    left = model.predict(swapped, excess_electrons=0.05, shape=(12, 12, 80))
+    assert np.linalg.det(left.cell) < 0.0 < left.cell[2, 2]
+    np.testing.assert_allclose(left.origin, right.origin, atol=1e-12)
+    np.testing.assert_allclose(left.values.transpose(1, 0, 2), right.values, atol=1e-6)
 
 
 def test_water_alone_has_no_electrode(model: ElectronDensity, atoms: Atoms) -> None:

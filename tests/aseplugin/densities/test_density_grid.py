@@ -61,6 +61,24 @@ def test_response_and_fukui() -> None:
         DensityGrid(np.ones((2, 2, 2)), np.eye(3), slope=np.ones((2, 2, 1)))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"values": np.full((2, 2, 2), np.nan)}, "values: found values that are not finite"),
+        ({"values": np.ones((2, 2, 2)) * 1j}, "values: found values of type complex128"),
+        ({"values": "abc"}, "values: found values of type"),
+        ({"values": np.ones((2, 0, 2))}, "expected one point or more"),
+        ({"cell": np.zeros((3, 3))}, "cell: found .* expected three lattice vectors"),
+        ({"origin": [0.0, 0.0]}, "origin: found shape"),
+        ({"pbc": (True,)}, "pbc: found 1 values"),
+    ],
+)
+def test_what_is_no_grid_is_refused(given: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {"values": np.ones((2, 2, 2)), "cell": np.eye(3), **given}
+    with pytest.raises(InputError, match=message):
+        DensityGrid(**arguments)  # type: ignore[arg-type]
+
+
 # -- potentials ----------------------------------------------------------------------------------
 
 
@@ -155,6 +173,29 @@ def test_unusable_boundaries_are_refused(arguments: dict[str, object], message: 
         density.electrostatic_potential(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"boundary": "sheet", "region": 5.0}, "region: found 5.0, expected a tuple of heights"),
+        ({"boundary": "sheet", "region": ("a",)}, "region: found .* expected a tuple of heights"),
+        ({"smearing": None}, "smearing: found None A, expected from the spacing"),
+    ],
+)
+def test_boundaries_of_a_wrong_type_are_refused(arguments: dict[str, object], message: str
+                                                ) -> None:  # fmt: skip
+    _, density = water()
+    with pytest.raises(InputError, match=message):
+        density.electrostatic_potential(**arguments)  # type: ignore[arg-type]
+
+
+def test_an_open_boundary_has_to_lie_in_the_vacuum() -> None:
+    """The potential counts from the plane k = 0, where a slab across the end has electrons."""
+    density, _ = capacitor("slab", ())
+    across = density.with_values(np.roll(density.values, -32, axis=2))
+    with pytest.raises(InputError, match="boundary: found 'slab' and .* in the plane k = 0"):
+        across.electrostatic_potential("slab", smearing=0.5)
+
+
 def test_a_potential_needs_ions() -> None:
     with pytest.raises(InputError, match="found no atoms with valences"):
         DensityGrid(np.ones((8, 8, 8)), np.eye(3) * 4.0).electrostatic_potential()
@@ -210,6 +251,39 @@ def test_a_smooth_valence_needs_cores() -> None:
         density.bader(reference="core")
     with pytest.raises(InputError, match="method: found 'fast', expected one of on-grid"):
         density.bader("fast")
+
+
+def test_an_atom_without_a_maximum_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A hydrogen in the tail of an oxygen: its electrons count as the oxygen's."""
+    atoms = Atoms("OH", [[3.0, 3.0, 3.0], [3.9, 3.0, 3.0]], cell=[6.0] * 3, pbc=True)
+    density = gaussians(atoms, [8.0, 0.02], {"O": 0.6, "H": 0.6}, (40, 40, 40))
+    with caplog.at_level("WARNING"):
+        found = density.bader()
+    assert found.electrons[1] == 0.0
+    assert found.electrons[0] == pytest.approx(density.integral())
+    assert "1 H without a maximum of the density" in caplog.text
+
+
+def test_peaks_are_the_densities_of_the_maxima() -> None:
+    _, density = water()
+    found = density.bader()
+    assert found.peaks.shape == found.distances.shape
+    assert found.peaks.max() == density.values.max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"vacuum": float("nan")}, "vacuum: found nan, expected a density"),
+        ({"vacuum": "much"}, "vacuum: found 'much', expected a density"),
+        ({"reference": object()}, "reference: found a object, expected frozen-core or values"),
+        ({"reference": np.full((64, 64, 64), np.nan)}, "reference: found values that are not fin"),
+    ],
+)
+def test_unusable_divisions_are_refused(arguments: dict[str, object], message: str) -> None:
+    _, density = water()
+    with pytest.raises(InputError, match=message):
+        density.bader(**arguments)  # type: ignore[arg-type]
 
 
 # -- files ---------------------------------------------------------------------------------------

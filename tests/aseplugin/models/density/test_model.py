@@ -1,6 +1,7 @@
 """What must hold for any weights: electrons, symmetry, extensivity, closed-form response."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,3 +159,19 @@ def test_a_checkpoint_gives_the_same_model(density_model: DensityModel, atoms: A
 def test_a_missing_valence_is_named(density_model: DensityModel) -> None:
     with pytest.raises(InputError, match="valence: found none for O"):
         DensityModel(DensityConfig(valence={"H": 1}), density_model.trunk)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"valence": {"Xx": 1}}, "valence: found Xx=1, expected elements"),
+        ({"valence": {"O": -6}}, "valence: found O=-6, expected elements"),
+        ({"n_features": 0}, "n_features: found 0"),
+        ({"n_components": 0}, "n_components: found 0"),
+        ({"highest": 5}, "highest: found 5"),
+        ({"r_max": -1.0}, "r_max: found -1.0"),
+    ],
+)
+def test_sizes_that_make_no_model_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        DensityConfig(**given)

@@ -1,7 +1,9 @@
 """The quadratic form is the squared error on the grid."""
 
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from ase.data import atomic_numbers
@@ -71,3 +73,20 @@ def test_elements_have_their_channels() -> None:
     for symbol, shells in SHELLS.items():
         assert channels[atomic_numbers[symbol]].size == sum(2 * degree + 1 for degree, _ in shells)
         assert basis.size(atomic_numbers[symbol]) == channels[atomic_numbers[symbol]].size
+
+
+def test_another_density_of_the_same_atoms_is_computed_anew(geometry: Geometry, densities: Path,
+                                                            tmp_path: Path) -> None:  # fmt: skip
+    """Labels made again with other settings have the names and positions of the old ones."""
+    basis, channels = element_channels(ROWS)
+    copy = tmp_path / densities.name
+    shutil.copy(densities, copy)
+    first = group_frames(read_frames([str(copy)]))[0]
+    before = normal_equations(first, basis, channels, tmp_path / "kept")
+    with h5py.File(copy, "a") as file:
+        for frame in first.frames:
+            file[frame.name]["density"][...] *= 1.01
+    again = group_frames(read_frames([str(copy)]))[0]
+    after = normal_equations(again, basis, channels, tmp_path / "kept")
+    np.testing.assert_allclose(after.integral, 1.01 * before.integral, rtol=1e-6)
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 2
