@@ -205,6 +205,9 @@ class TrainingRun:
         Path or None
             Folder of the checkpoint; None if asked to stop.
         """
+        with self.trainer.averaged_model() as model:
+            # Training leaves the offset of each config type's energies free, and they drift.
+            refit_atomic_energies(model, self.split.train)
         evaluation = self.trainer.evaluate(self.split.test, stop)
         if evaluation is None:
             return None
