@@ -44,7 +44,7 @@ demo: $(STAMP)
 # Not in build/, which "make clean" removes. The same command goes on from an interrupted run.
 train-pt111-water: $(STAMP)
 	for stage in pt111-water-start pt111-water-field \
-			pt111-water-bonds pt111-water-polish pt111-water; do \
+			pt111-water-bonds pt111-water-polish pt111-water-raised pt111-water; do \
 		OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc_per_node $(PROCESSES) -m voltase.cli.train \
 			mace recipes/$$stage.yaml --out runs/$$stage || exit 1; \
 	done
