@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from ase.io.trajectory import Trajectory
 from ase.md.velocitydistribution import thermalize_momenta
-from ase.units import fs
+from ase.units import fs, kB
 
 from voltase.aseplugin import PEMACE, ConstantPotential, ConstantPotentialMD, read_interface
 
@@ -73,10 +73,12 @@ with (FOLDER / "md.csv").open() as stream:
 potential, charge, conserved = (
     np.array([float(row[name]) for row in rows]) for name in ("U_V", "sigma_uC_cm2", "conserved_eV")
 )
-print(f"U = {potential.mean():.2f} V, fluctuating by {potential.std():.2f} V; "
-      f"surface charge {charge.mean():.1f} uC/cm2")  # fmt: skip
+# In equilibrium U fluctuates by the root of kT / C, and so does the mean of a run this short.
+expected = np.sqrt(330 * kB / atoms.calc.results["capacitance"])
+print(f"U = {potential.mean():.2f} V, fluctuating by {potential.std():.2f} V "
+      f"({expected:.2f} V in a long run); surface charge {charge.mean():.1f} uC/cm2")  # fmt: skip
 print(f"conserved quantity: within {1e3 * np.ptp(conserved) / len(atoms):.2f} meV/atom")
-assert abs(potential.mean() + 0.5) < 0.3
+assert abs(potential.mean() + 0.5) < 2.0 * expected
 
 # n and Phi travel with every frame.
 with Trajectory(str(FOLDER / "md.traj")) as trajectory:

@@ -188,7 +188,7 @@ def test_macroscopic_average() -> None:
     assert smooth[-90:].min() == pytest.approx(1.0)
     line = macroscopic_average(z, 0.1, (2.17, 1.31), periodic=False)
     np.testing.assert_allclose(line[30:-30], z[30:-30], atol=1e-12)
-    with pytest.raises(InputError, match="windows: found 30 A"):
+    with pytest.raises(InputError, match=r"windows: found 30.0 A"):
         macroscopic_average(z, 0.1, (30.0, 0.0), periodic=True)
 
 
