@@ -35,7 +35,7 @@ from voltase.aseplugin.potentiostat.methods import RunContext, default_method, m
 from voltase.aseplugin.potentiostat.observers import Observers
 from voltase.aseplugin.potentiostat.output import check_trajectory_name
 from voltase.aseplugin.potentiostat.recorder import Recorder, StepRecord
-from voltase.aseplugin.potentiostat.restart import load_run_state, read_run, run_state
+from voltase.aseplugin.potentiostat.restart import OPTIONS, load_run_state, read_run, run_state
 
 StrPath = str | os.PathLike[str]
 
@@ -146,19 +146,14 @@ class ConstantPotentialMD:
         max_displacement: float = 1.0,
         confine: bool | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name in OPTIONS}
         check_positive(timestep=timestep, optional=False)
         check_positive(temperature_K=temperature_K, tau=tau, area=area)
         check_real(max_displacement=max_displacement, optional=False)
-        check_real(
-            excess_electrons=excess_electrons,
-            capacitance=capacitance,
-            max_temperature_K=max_temperature_K,
-        )
-        check_intervals(
-            loginterval=loginterval,
-            trajectory_interval=trajectory_interval,
-            checkpoint_interval=checkpoint_interval,
-        )
+        check_real(excess_electrons=excess_electrons, capacitance=capacitance)
+        check_real(max_temperature_K=max_temperature_K)
+        check_intervals(loginterval=loginterval, trajectory_interval=trajectory_interval)
+        check_intervals(checkpoint_interval=checkpoint_interval)
         self.atoms = atoms
         self.timestep = timestep
         self.temperature_K = temperature_K
@@ -176,14 +171,9 @@ class ConstantPotentialMD:
         for value in self.schedule.values:
             limits.check_potential(self.reference.to_absolute(value))
         self.ions = Ions(
-            atoms,
-            thermostat=thermostat,
-            tau=tau,
-            temperature_K=temperature_K,
-            timestep=timestep,
-            rng=self.rng,
-            fix_com=fix_com,
-        )
+            atoms, thermostat=thermostat, tau=tau, temperature_K=temperature_K,
+            timestep=timestep, rng=self.rng, fix_com=fix_com,
+        )  # fmt: skip
         if method is None:
             method = default_method(self.model.ensemble)
         context = RunContext(
@@ -222,24 +212,11 @@ class ConstantPotentialMD:
         self._started = False
         # False within a step: whatever ends one half way leaves nothing to go on from.
         self._usable = True
-        self.options: dict[str, Any] = {
-            "timestep": timestep,
-            "temperature_K": temperature_K,
+        self.options = given | {
             "method": method,
             "method_options": dict(method_options or {}),
-            "thermostat": thermostat,
-            "tau": tau,
-            "excess_electrons": excess_electrons,
-            "capacitance": capacitance,
             "n_bounds": None if n_bounds is None else list(n_bounds),
-            "allow_extrapolation": allow_extrapolation,
-            "fix_com": fix_com,
-            "area": area,
-            "loginterval": loginterval,
-            "trajectory_interval": trajectory_interval,
-            "checkpoint_interval": checkpoint_interval,
             "max_temperature_K": self.guards.max_temperature_K,
-            "max_displacement": max_displacement,
             "confine": self.guards.confines,
         }
 

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from voltase.aseplugin.potentiostat.dynamics import ConstantPotentialMD
 
 OUTPUTS = ("trajectory", "logfile", "checkpoint")
+OPTIONS = frozenset({
+    "timestep", "temperature_K", "method", "method_options", "thermostat", "tau",
+    "excess_electrons", "capacitance", "n_bounds", "allow_extrapolation", "fix_com", "area",
+    "loginterval", "trajectory_interval", "checkpoint_interval", "max_temperature_K",
+    "max_displacement", "confine",
+})  # fmt: skip
+"""Arguments of the dynamics that a checkpoint keeps as they are."""
 
 
 def run_state(dynamics: "ConstantPotentialMD", folder: Path) -> dict[str, Any]:
