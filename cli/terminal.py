@@ -114,6 +114,9 @@ def progress_bar(
     window : float
         Seconds over which the speed is averaged, for the time left.
     """
+    if not shown or process_rank() > 0:
+        yield lambda done, total=None, text=None: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -125,7 +128,7 @@ def progress_bar(
     )
 
     console = Console(stderr=True)
-    shown = shown and console.is_terminal and process_rank() == 0
+    shown = console.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=not shown, auto_refresh=threads,

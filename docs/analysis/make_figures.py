@@ -3,7 +3,7 @@
     python docs/analysis/make_figures.py [TRAJ] [--dynamic TRAJ] [--vdos TRAJ] [--series DIR]
 
 The vibrational spectrum needs velocities every femtosecond or so, and the series a folder with a
-run at each potential; both are drawn only if they are named.
+run at each potential; both are drawn only if they are named, and alone if TRAJ is not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 DEFAULT = HERE.parents[1] / "tutorials" / "data" / "pt111_water.traj"
-LOG = logging.getLogger("figures")
 
 CHARGES = {"O": -0.8476, "H": 0.4238, "Li": 1.0, "Na": 1.0, "K": 1.0, "Cs": 1.0}
 """SPC/E water (doi:10.1021/j100308a038) and cations; the metal is neutral but for the rest."""
@@ -61,16 +60,11 @@ def save(name: str, draw: Callable[[Figure], None], height: float = 5.6) -> None
 
 
 def draw_all(universe: Any, makers: dict[str, Maker]) -> None:
-    """Run analyses in one pass and draw each; what a trajectory cannot give is left out."""
+    """Run analyses in one pass and draw each."""
     analyses = {name: make(universe) for name, make in makers.items()}
-    together = water.Together(list(analyses.values()), tolerant=True)
-    together.run()
-    failed = {id(analysis): why for analysis, why in together.failures}
+    water.Together(list(analyses.values())).run()
     for name, analysis in analyses.items():
-        if id(analysis) in failed:
-            LOG.warning("no figure of %s: %s", name, failed[id(analysis)])
-        else:
-            save(name, analysis.draw)
+        save(name, analysis.draw)
 
 
 def draw_comparison(universe: Any) -> None:
@@ -93,10 +87,19 @@ def draw_series(folder: Path) -> None:
     save("series", series.draw, height=7.0)
 
 
+def draw_pages(trajectory: Path, dynamic: Path | None, dt: float | None) -> None:
+    """Figures of the pages that one trajectory is enough for, or two."""
+    universe = water.load(trajectory, dt=None if dynamic else dt)
+    draw_all(universe, STATIC if dynamic else STATIC | DYNAMIC)
+    if dynamic is not None:
+        draw_all(water.load(dynamic, dt=dt), DYNAMIC)
+    draw_comparison(universe)
+
+
 def main() -> None:
     """Read the arguments and draw."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("trajectory", nargs="?", type=Path, default=DEFAULT)
+    parser.add_argument("trajectory", nargs="?", type=Path)
     parser.add_argument("--dt", type=float, help="ps between frames, where they do not tell")
     parser.add_argument("--dynamic", type=Path, help="another trajectory for what needs times")
     parser.add_argument("--vdos", type=Path, help="trajectory for the vibrational spectrum")
@@ -104,11 +107,8 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("voltase").setLevel(logging.ERROR)
-    universe = water.load(given.trajectory, dt=None if given.dynamic else given.dt)
-    draw_all(universe, STATIC if given.dynamic else STATIC | DYNAMIC)
-    if given.dynamic:
-        draw_all(water.load(given.dynamic, dt=given.dt), DYNAMIC)
-    draw_comparison(universe)
+    if given.trajectory is not None or (given.vdos is None and given.series is None):
+        draw_pages(given.trajectory or DEFAULT, given.dynamic, given.dt)
     if given.vdos is not None:
         draw_all(water.load(given.vdos, dt=given.dt), {"vdos": water.VibrationalDOS})
     if given.series is not None:
