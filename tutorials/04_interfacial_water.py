@@ -8,7 +8,7 @@ takes some seconds, the first time half a minute for what is compiled then, and 
     pe-analyze all tutorials/data/pt111_water.traj --charges O=-0.8476,H=0.4238,Pt=0
 
 The trajectory comes from the bundled model: Pt(111) under water at 0 V vs SHE and 330 K, a frame
-every 0.02 ps for some 2 ps.
+every 0.04 ps for 5 ps.
 """
 
 import os
@@ -60,8 +60,8 @@ print(f"highest density of oxygen {distance[np.argmax(rho)]:.2f} A above the sur
 g = rdf.results.g_slab["O-O"]["both"]
 beyond = rdf.results.r > 2.0
 peak = rdf.results.r[beyond][np.nanargmax(g[beyond])]
-last = rdf.results.r > 4.0  # the cell is small: r ends at half its width
-print(f"first peak of g(O-O) at {peak:.2f} A; beyond 4 A it is {g[last].mean():.2f}, with the "
+last = rdf.results.r > 4.0  # the second shell: r ends at half the width of a small cell
+print(f"first peak of g(O-O) at {peak:.2f} A; beyond 4 A g is {g[last].mean():.2f}, with the "
       f"ordinary normalisation {rdf.results.g_bulk['O-O']['both'][last].mean():.2f}")  # fmt: skip
 assert 2.6 < peak < 2.95
 layers = orientation.results.layers
