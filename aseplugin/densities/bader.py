@@ -97,10 +97,9 @@ def bader_charges(density: DensityGrid, method: str, vacuum: float | None,
     else:
         if method == "near-grid":
             refine_edges(labels, guide, pointers, steps, periodic)
-        full = labels >= 0
-        counts = np.bincount(labels[full], minlength=number)
-        totals = np.bincount(labels[full], values.ravel()[full], number)
-        sums, volumes = totals.astype(np.float64), counts.astype(np.float64)
+        bins = labels + 1  # the first is that of the vacuum
+        sums = np.bincount(bins, values.ravel(), number + 1)[1:].astype(np.float64)
+        volumes = np.bincount(bins, minlength=number + 1)[1:].astype(np.float64)
     element = density.volume_element
     seen = ~empty[maxima]
     _warn_of_the_empty(density, owners[seen])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -22,6 +23,9 @@ MOST_ROUNDS = 200
 LONGEST_PATH = 10_000
 PIECE = 256
 """Points that a thread takes at a time."""
+SHIFTS = np.array([(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)
+                   if (i, j, k) != (0, 0, 0)])  # fmt: skip
+"""To the neighbours of a point (26, 3)."""
 log = logging.getLogger(__name__)
 
 
@@ -39,52 +43,60 @@ def highest_neighbours(values: Array, steps: Array, periodic: Flags) -> Indices:
     -------
     ndarray (nx * ny * nz,)
     """
-    # A frame of neighbours, so that the inner loop has no cases; nothing lies beyond open ends.
-    padded = np.full(np.array(values.shape) + 2, -np.inf)
-    padded[1:-1, 1:-1, 1:-1] = values
-    for axis in range(3):
-        if periodic[axis]:
-            ends = [(slice(None),) * axis + (i,) for i in (0, -2, -1, 1)]
-            padded[ends[0]] = padded[ends[1]]
-            padded[ends[2]] = padded[ends[3]]
-    shifts = np.array([(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)
-                       if (i, j, k) != (0, 0, 0)])  # fmt: skip
-    closeness = 1.0 / np.linalg.norm(shifts @ steps, axis=1)
+    closeness = 1.0 / np.linalg.norm(SHIFTS @ steps, axis=1)
     out = np.empty(values.size, dtype=np.int64)
-    _highest(out, padded, shifts, closeness, np.array(values.shape))
+    _highest(out, _framed(values, periodic, -np.inf), SHIFTS, closeness, np.array(values.shape))
     return out
 
 
-@numba.njit(parallel=True, cache=True)
-def _highest(out: Indices, padded: Array, shifts: Indices, closeness: Array, shape: Indices
+def _framed(values: npt.NDArray[Any], periodic: Flags, beyond: float) -> npt.NDArray[Any]:
+    """The array with a frame of neighbours, so that inner loops have no cases."""
+    framed = np.full(np.array(values.shape) + 2, beyond, dtype=values.dtype)
+    framed[1:-1, 1:-1, 1:-1] = values
+    for axis in range(3):
+        if periodic[axis]:
+            ends = [(slice(None),) * axis + (i,) for i in (0, -2, -1, 1)]
+            framed[ends[0]] = framed[ends[1]]
+            framed[ends[2]] = framed[ends[3]]
+    return framed
+
+
+@numba.njit(parallel=True, cache=True, error_model="numpy")
+def _highest(out: Indices, framed: Array, shifts: Indices, closeness: Array, shape: Indices
             ) -> None:  # fmt: skip
     nx, ny, nz = shape[0], shape[1], shape[2]
     for i in numba.prange(nx):
+        steepest, found = np.empty(nz), np.empty(nz, np.int64)
         for j in range(ny):
+            own = framed[i + 1, j + 1, 1 : nz + 1]
+            steepest[:] = 0.0
+            found[:] = -1
+            for s in range(26):
+                di, dj, dk = shifts[s, 0], shifts[s, 1], shifts[s, 2]
+                row = framed[i + 1 + di, j + 1 + dj, 1 + dk : nz + 1 + dk]
+                # Without branches, so that several points are compared at once.
+                for k in range(nz):
+                    rise = (row[k] - own[k]) * closeness[s]
+                    better = rise > steepest[k]
+                    steepest[k] = rise if better else steepest[k]
+                    found[k] = s if better else found[k]
             for k in range(nz):
-                own = padded[i + 1, j + 1, k + 1]
-                here = (i * ny + j) * nz + k
-                best, found = 0.0, -1
-                for s in range(26):
-                    rise = padded[i + 1 + shifts[s, 0], j + 1 + shifts[s, 1], k + 1 + shifts[s, 2]]
-                    rise = (rise - own) * closeness[s]
-                    if rise > best:
-                        best, found = rise, s
-                if found < 0:
-                    out[here] = _level_neighbour(padded, own, i, j, k, shifts, nx, ny, nz)
+                s = found[k]
+                if s < 0:
+                    to = _level_neighbour(framed, own[k], i, j, k, shifts, nx, ny, nz)
                 else:
-                    out[here] = (
-                        (i + shifts[found, 0]) % nx * ny + (j + shifts[found, 1]) % ny
-                    ) * nz + (k + shifts[found, 2]) % nz
+                    a, b = (i + shifts[s, 0]) % nx, (j + shifts[s, 1]) % ny
+                    to = (a * ny + b) * nz + (k + shifts[s, 2]) % nz
+                out[(i * ny + j) * nz + k] = to
 
 
-@numba.njit(cache=True)
-def _level_neighbour(padded: Array, own: float, i: int, j: int, k: int, shifts: Indices, nx: int,
+@numba.njit(cache=True, error_model="numpy")
+def _level_neighbour(framed: Array, own: float, i: int, j: int, k: int, shifts: Indices, nx: int,
                      ny: int, nz: int) -> int:  # fmt: skip
     """The neighbour of the same value with the highest index, if higher than the point's own."""
     highest = (i * ny + j) * nz + k
     for s in range(26):
-        if padded[i + 1 + shifts[s, 0], j + 1 + shifts[s, 1], k + 1 + shifts[s, 2]] == own:
+        if framed[i + 1 + shifts[s, 0], j + 1 + shifts[s, 1], k + 1 + shifts[s, 2]] == own:
             place = ((i + shifts[s, 0]) % nx * ny + (j + shifts[s, 1]) % ny) * nz
             highest = max(highest, place + (k + shifts[s, 2]) % nz)
     return highest
@@ -99,7 +111,7 @@ def maxima_of(pointers: Indices) -> tuple[Indices, Indices]:
     return maxima, labels
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _follow(labels: Indices, pointers: Indices) -> None:
     for start in range(len(labels)):
         point = start
@@ -133,12 +145,18 @@ def refine_edges(labels: Indices, values: Array, pointers: Indices, steps: Array
     shape = np.array(values.shape)
     metric = np.asarray(np.linalg.inv(steps @ steps.T), dtype=np.float64)
     edge = np.zeros(labels.size, dtype=np.bool_)
-    everywhere = np.arange(labels.size)
-    candidates, complete = everywhere, True
+    framed = _framed(values, periodic, -np.inf)
+    candidates, complete, settled = None, True, np.empty(0, dtype=np.int64)
     for rounds in range(1, MOST_ROUNDS + 1):
-        _mark_edges(edge, candidates, labels, shape, periodic)
-        points = candidates[edge[candidates]]
-        found = _walk(points, labels, edge, values, pointers, metric, periodic)
+        if candidates is None:
+            _mark_all_edges(edge, _framed(labels.reshape(values.shape), periodic, -1), SHIFTS)
+            asked = edge.copy()
+            asked[settled] = False
+            points = np.flatnonzero(asked)
+        else:
+            _mark_edges(edge, candidates, labels, shape, periodic)
+            points = candidates[edge[candidates]]
+        found = _walk(points, labels, edge, framed, pointers, metric, periodic)
         moved = points[found != labels[points]]
         labels[points] = found
         if len(moved):
@@ -146,8 +164,8 @@ def refine_edges(labels: Indices, values: Array, pointers: Indices, steps: Array
         elif complete:
             return rounds
         else:
-            # Nothing moves next to what has moved; ask all edges once more.
-            candidates, complete = everywhere, True
+            # Nothing moves next to what has moved; ask all other edges once more.
+            candidates, complete, settled = None, True, points
     log.warning("boundaries between basins still move after %d rounds", MOST_ROUNDS)
     return MOST_ROUNDS
 
@@ -159,7 +177,7 @@ def _surroundings(points: Indices, shape: npt.NDArray[np.int64], periodic: Flags
     return np.flatnonzero(near)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _mark_near(near: Flags, points: Indices, shape: Indices, periodic: Flags) -> None:
     for point in points:
         for di in range(-1, 2):
@@ -170,28 +188,34 @@ def _mark_near(near: Flags, points: Indices, shape: Indices, periodic: Flags) ->
                         near[other] = True
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _shifted(point: int, di: int, dj: int, dk: int, shape: Indices, periodic: Flags) -> int:
     """Index of a neighbour; -1 beyond an open end."""
-    k = point % shape[2] + dk
-    j = point // shape[2] % shape[1] + dj
-    i = point // (shape[2] * shape[1]) + di
-    if k < 0 or k >= shape[2]:
-        if not periodic[2]:
-            return -1
-        k %= shape[2]
-    if j < 0 or j >= shape[1]:
-        if not periodic[1]:
-            return -1
-        j %= shape[1]
-    if i < 0 or i >= shape[0]:
-        if not periodic[0]:
-            return -1
-        i %= shape[0]
+    k = within(point % shape[2] + dk, shape[2], periodic[2])
+    j = within(point // shape[2] % shape[1] + dj, shape[1], periodic[1])
+    i = within(point // (shape[2] * shape[1]) + di, shape[0], periodic[0])
+    if i < 0 or j < 0 or k < 0:
+        return -1
     return (i * shape[1] + j) * shape[2] + k
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, error_model="numpy")
+def _mark_all_edges(edge: Flags, framed: Indices, shifts: Indices) -> None:
+    """Whether a neighbour belongs to another basin, for all points."""
+    nx, ny, nz = framed.shape[0] - 2, framed.shape[1] - 2, framed.shape[2] - 2
+    for i in numba.prange(nx):
+        for j in range(ny):
+            own = framed[i + 1, j + 1, 1 : nz + 1]
+            marks = edge[(i * ny + j) * nz : (i * ny + j + 1) * nz]
+            marks[:] = False
+            for s in range(26):
+                dk = shifts[s, 2]
+                row = framed[i + 1 + shifts[s, 0], j + 1 + shifts[s, 1], 1 + dk : nz + 1 + dk]
+                for k in range(nz):
+                    marks[k] |= (row[k] != own[k]) & (row[k] >= 0) & (own[k] >= 0)
+
+
+@numba.njit(parallel=True, cache=True, error_model="numpy")
 def _mark_edges(edge: Flags, candidates: Indices, labels: Indices, shape: Indices, periodic: Flags
                ) -> None:  # fmt: skip
     """Whether a neighbour belongs to another basin."""
@@ -199,7 +223,7 @@ def _mark_edges(edge: Flags, candidates: Indices, labels: Indices, shape: Indice
         edge[candidates[n]] = _is_edge(candidates[n], labels, shape, periodic)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _is_edge(point: int, labels: Indices, shape: Indices, periodic: Flags) -> bool:
     own = labels[point]
     if own < 0:
@@ -219,13 +243,13 @@ def _is_edge(point: int, labels: Indices, shape: Indices, periodic: Flags) -> bo
     return False
 
 
-@numba.njit(parallel=True, cache=True)
-def _walk(points: Indices, labels: Indices, edge: Flags, values: Array, pointers: Indices,
+@numba.njit(parallel=True, cache=True, error_model="numpy")
+def _walk(points: Indices, labels: Indices, edge: Flags, framed: Array, pointers: Indices,
           metric: Array, periodic: Flags) -> Indices:  # fmt: skip
     """Basin that the near-grid path from each point leads to."""
     found = np.empty(len(points), dtype=np.int64)
-    flat = values.ravel()
-    shape = np.array(values.shape)
+    shape = (framed.shape[0] - 2, framed.shape[1] - 2, framed.shape[2] - 2)
+    flat = framed.ravel()
     pieces = (len(points) + PIECE - 1) // PIECE
     for piece in numba.prange(pieces):
         path = np.empty(LONGEST_PATH, np.int64)
@@ -233,25 +257,38 @@ def _walk(points: Indices, labels: Indices, edge: Flags, values: Array, pointers
         for n in range(piece * PIECE, min((piece + 1) * PIECE, len(points))):
             rest[:] = 0.0
             point, length = points[n], 0
+            place = _place(point, shape)
             # Beside an edge all neighbours are of the same basin, and so is where it leads.
             while pointers[point] != point and (length == 0 or edge[point]):
                 if length == LONGEST_PATH:
                     break
                 path[length] = point
                 length += 1
-                point = _near_grid_step(point, rest, path, length, flat, pointers, metric, shape,
-                                        periodic)  # fmt: skip
+                point, place = _near_grid_step(point, place, rest, path, length, flat, shape,
+                                               pointers, metric, periodic)  # fmt: skip
             found[n] = labels[point] if labels[point] >= 0 else labels[points[n]]
     return found
 
 
-@numba.njit(cache=True)
-def _near_grid_step(point: int, rest: Array, path: Indices, length: int, flat: Array,
-                    pointers: Indices, metric: Array, shape: Indices, periodic: Flags
-                   ) -> int:  # fmt: skip
-    g0 = _slope(point, 1, 0, 0, flat, shape, periodic)
-    g1 = _slope(point, 0, 1, 0, flat, shape, periodic)
-    g2 = _slope(point, 0, 0, 1, flat, shape, periodic)
+@numba.njit(cache=True, error_model="numpy")
+def _place(point: int, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Indices of a point along the axes."""
+    return point // (shape[2] * shape[1]), point // shape[2] % shape[1], point % shape[2]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _near_grid_step(point: int, place: tuple[int, int, int], rest: Array, path: Indices,
+                    length: int, flat: Array, shape: tuple[int, int, int], pointers: Indices,
+                    metric: Array, periodic: Flags
+                   ) -> tuple[int, tuple[int, int, int]]:  # fmt: skip
+    i, j, k = place
+    nx, ny, nz = shape
+    row, layer = nz + 2, (ny + 2) * (nz + 2)
+    here = (i + 1) * layer + (j + 1) * row + k + 1
+    own = flat[here]
+    g0 = _slope(flat[here - layer], own, flat[here + layer])
+    g1 = _slope(flat[here - row], own, flat[here + row])
+    g2 = _slope(flat[here - 1], own, flat[here + 1])
     d0 = g0 * metric[0, 0] + g1 * metric[1, 0] + g2 * metric[2, 0]
     d1 = g0 * metric[0, 1] + g1 * metric[1, 1] + g2 * metric[2, 1]
     d2 = g0 * metric[0, 2] + g1 * metric[1, 2] + g2 * metric[2, 2]
@@ -266,33 +303,40 @@ def _near_grid_step(point: int, rest: Array, path: Indices, length: int, flat: A
         rest[0] -= c0
         rest[1] -= c1
         rest[2] -= c2
-        after = _shifted(point, s0 + c0, s1 + c1, s2 + c2, shape, periodic)
-        if after >= 0:
+        i = within(i + s0 + c0, nx, periodic[0])
+        j = within(j + s1 + c1, ny, periodic[1])
+        k = within(k + s2 + c2, nz, periodic[2])
+        if i >= 0 and j >= 0 and k >= 0:
+            after = (i * ny + j) * nz + k
             known = False
             for step in range(length - 1, -1, -1):
                 if path[step] == after:
                     known = True
                     break
             if not known:
-                return after
+                return after, (i, j, k)
     # Flat, or back on the path: a step on the grid always rises.
     rest[:] = 0.0
-    return pointers[point]
+    after = pointers[point]
+    return after, _place(after, shape)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
+def within(index: int, n: int, periodic: bool) -> int:
+    """From 0 to n - 1; -1 beyond an open end."""
+    if 0 <= index < n:
+        return index
+    return index % n if periodic else -1
+
+
+@numba.njit(cache=True, error_model="numpy")
 def _nearest(x: float) -> int:
     return int(math.floor(x + 0.5))
 
 
-@numba.njit(cache=True)
-def _slope(point: int, di: int, dj: int, dk: int, flat: Array, shape: Indices, periodic: Flags
-          ) -> float:  # fmt: skip
+@numba.njit(cache=True, error_model="numpy")
+def _slope(below: float, own: float, above: float) -> float:
     """Central difference along an axis; zero at a maximum along it, and at open ends."""
-    above = _shifted(point, di, dj, dk, shape, periodic)
-    below = _shifted(point, -di, -dj, -dk, shape, periodic)
-    if above < 0 or below < 0:
+    if above == -np.inf or below == -np.inf or (above < own and below < own):
         return 0.0
-    if flat[above] < flat[point] and flat[below] < flat[point]:
-        return 0.0
-    return 0.5 * (flat[above] - flat[below])
+    return 0.5 * (above - below)

@@ -9,6 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from voltase.aseplugin.kernels.bader.ascent import within
+
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -43,14 +45,11 @@ def shares(values: Array, labels: Indices, n_basins: int, integrand: Array, shif
                    np.array(values.shape), periodic)  # fmt: skip
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _shares(values: Array, labels: Indices, order: Indices, n_basins: int, integrand: Array,
             shifts: Indices, flow: Array, shape: Indices, periodic: Flags
            ) -> tuple[Array, Array, Indices]:  # fmt: skip
     n = len(values)
-    rank = np.empty(n, np.int64)
-    for place in range(n):
-        rank[order[place]] = place
     sums, volumes = np.zeros(n_basins), np.zeros(n_basins)
     largest = np.full(n, -1)
     # A point of one basin has it in `largest` alone; others own a stretch of the two lists.
@@ -59,26 +58,25 @@ def _shares(values: Array, labels: Indices, order: Indices, n_basins: int, integ
     used = 0
     mixed = np.zeros(n_basins)
     touched = np.empty(n_basins, np.int64)
-    for place in range(n):
-        point = order[place]
+    for point in order:
         if labels[point] < 0:
             continue
         k, j = point % shape[2], point // shape[2] % shape[1]
         i = point // (shape[2] * shape[1])
+        own = values[point]
         total, n_touched = 0.0, 0
         for s in range(len(flow)):
-            a, b, c = i + shifts[s, 0], j + shifts[s, 1], k + shifts[s, 2]
-            if (
-                ((a < 0 or a >= shape[0]) and not periodic[0])
-                or ((b < 0 or b >= shape[1]) and not periodic[1])
-                or ((c < 0 or c >= shape[2]) and not periodic[2])
-            ):
+            a = within(i + shifts[s, 0], shape[0], periodic[0])
+            b = within(j + shifts[s, 1], shape[1], periodic[1])
+            c = within(k + shifts[s, 2], shape[2], periodic[2])
+            if a < 0 or b < 0 or c < 0:
                 continue
-            other = (a % shape[0] * shape[1] + b % shape[1]) * shape[2] + c % shape[2]
+            other = (a * shape[1] + b) * shape[2] + c
+            rise = values[other] - own
             # Level neighbours that come first count as higher by a trifle.
-            if rank[other] >= place or largest[other] < 0:
+            if rise < 0.0 or (rise == 0.0 and other <= point) or largest[other] < 0:
                 continue
-            rate = flow[s] * max(values[other] - values[point], 1e-30)
+            rate = flow[s] * max(rise, 1e-30)
             total += rate
             pieces = max(count[other], 1)
             for q in range(pieces):
