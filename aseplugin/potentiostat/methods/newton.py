@@ -5,6 +5,7 @@ from typing import Any
 
 from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.potentiostat.arguments import check_real
+from voltase.aseplugin.potentiostat.extrapolation import Extrapolation
 from voltase.aseplugin.potentiostat.methods.base import CanonicalPotentiostat, RunContext
 
 # Largest change of n by one correction, as the change of potential it should cause.
@@ -12,11 +13,14 @@ _MAX_CORRECTION = 1.0  # V
 
 
 class PredictorNewton(CanonicalPotentiostat):
-    """Linear prediction of n, and one Newton step where it misses; never more within a step.
+    """Prediction of n, and one Newton step where it misses; never more within a step.
 
-    After each evaluation n* = n + C (Phi - Phi_t) estimates the solution; the next n is
-    2 n*_k - n*_(k-1). If abs(Phi - Phi_t) there exceeds the tolerance, one Newton step and a second
-    evaluation follow. C is measured only from such pairs, which share their positions.
+    After each evaluation n* = n + C (Phi - Phi_t) estimates the solution; the next n continues the
+    last of them, at first along the line 2 n*_k - n*_(k-1), later by the polynomial that has
+    foretold them best (:class:`~voltase.aseplugin.potentiostat.extrapolation.Extrapolation`):
+    potentials of self-consistent calculations are noisy, which a line through two values doubles.
+    If abs(Phi - Phi_t) there exceeds the tolerance, one Newton step and a second evaluation
+    follow. C is measured only from such pairs, which share their positions.
 
     n has no fluctuations of its own: this samples Omega(R, Phi_t), without the kT C of an
     electrode that exchanges electrons with a bath.
@@ -38,14 +42,14 @@ class PredictorNewton(CanonicalPotentiostat):
         self.tolerance = tolerance
         self.evaluations = 0
         self.corrections = 0
-        # n*_k and n*_(k-1), both for the present target; the second is missing at the start.
-        self._solutions: list[float] = []
+        # Of n*, for the present target.
+        self._solutions = Extrapolation()
         self._work_rate = 0.0
 
     def start(self, target: float, excess_electrons: float | None) -> None:
         """First single point."""
         super().start(target, excess_electrons)
-        self._solutions = [self._solution()]
+        self._solutions.append(self._solution())
 
     def _solution(self) -> float:
         return self.n + self._newton_step()
@@ -61,9 +65,8 @@ class PredictorNewton(CanonicalPotentiostat):
         self.work += 0.5 * self.n * change
         self._work_rate = 0.5 * change
         self.target = target
-        self._solutions = [n - self.capacitance * change for n in self._solutions]
-        last, before = self._solutions[0], self._solutions[-1]
-        self.n = 2.0 * last - before
+        self._solutions.shift(-self.capacitance * change)
+        self.n = self._solutions.predict()
 
     def evaluate(self) -> None:
         """Single point at the predicted n, and a second one if the prediction missed."""
@@ -73,7 +76,7 @@ class PredictorNewton(CanonicalPotentiostat):
         if abs(self.current.potential - self.target) > self.tolerance:
             self._correct()
         self.work += self.n * self._work_rate
-        self._solutions = [self._solution(), self._solutions[0]]
+        self._solutions.append(self._solution())
 
     def _correct(self) -> None:
         n, potential = self.n, self.current.potential
@@ -92,11 +95,11 @@ class PredictorNewton(CanonicalPotentiostat):
     def state(self) -> dict[str, Any]:
         """Everything a restart needs."""
         counts = {"evaluations": self.evaluations, "corrections": self.corrections}
-        return super().state() | counts | {"solutions": list(self._solutions)}
+        return super().state() | counts | {"solutions": self._solutions.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
         super().load_state(state)
         self.evaluations = int(state["evaluations"])
         self.corrections = int(state["corrections"])
-        self._solutions = [float(n) for n in state["solutions"]]
+        self._solutions.load_state(state["solutions"])
