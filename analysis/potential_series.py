@@ -146,7 +146,7 @@ class PotentialSeries:
         panels = [
             (["contact_O_per_A2"], f"O within {self.contact:g} Å (1/Å$^2$)"),
             (layers, "share with H down"),
-            (["dipole_e_per_A"], "water dipole (e/Å), outwards"),
+            (["dipole_e_per_A"], "water dipole\noutwards (e/Å)"),
             (["sigma_uC_per_cm2"], r"$\sigma$ ($\mu$C/cm$^2$)"),
         ]
         panels = [(names, label) for names, label in panels if names and names[0] in table]
