@@ -102,7 +102,7 @@ def settings_of(path: Path | None, given: Mapping[str, Any]) -> DensityRunConfig
     tree, values = read_settings(path, parsed, RUN_KEYS, ("out", "trunk"), sections)
 
     from voltase.aseplugin.models.density.model import DensityConfig
-    from voltase.aseplugin.training.density.card import check_free_entries
+    from voltase.aseplugin.training.card_parts import check_free_entries
 
     check_free_entries(values["card"])
     values["model"] = check_section(DensityConfig, tree.get("model"), "model")

@@ -91,7 +91,7 @@ def _settings(path: Path | None, given: Mapping[str, Any]) -> "ChargeRunConfig":
     tree, values = read_settings(path, given, RUN_KEYS, ("out", "init"), sections)
 
     from voltase.aseplugin.models.softfqeq import SoftFQEqConfig
-    from voltase.aseplugin.training.charge_model.card import check_free_entries
+    from voltase.aseplugin.training.card_parts import check_free_entries
     from voltase.aseplugin.training.charge_model.run import ChargeRunConfig
 
     check_free_entries(values["card"])

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.training import card_parts as parts
 
-COMPUTED = (
-    "format", "kind", "units", "config", "sha256", "created", "elements", "data", "errors",
-    "training", "versions", "potential_range", "electrons_per_area_range",
-)  # fmt: skip
-"""Entries that a training run fills in itself."""
-LEADING = ("description", "source", "doi", "citation", "licence", "method", "authors")
-"""Free entries that open the text, in this order."""
 _ERROR_COLUMNS = (
     ("frames", "frames", "{:.0f}"),
     ("force_rmse_meV_A", "forces RMSE (meV/A)", "{:.1f}"),
@@ -41,18 +34,12 @@ def check_free_entries(entries: Mapping[str, Any], domains: Sequence[str]) -> No
     InputError
         If an entry would replace a computed one, or cannot be written as JSON.
     """
-    for name in entries:
-        if name in COMPUTED:
-            raise InputError(f"card: found {name!r}, which training fills in, expected other names")
+    parts.check_free_entries(entries)
     default = entries.get("default_domain")
     if default is not None and default not in domains:
         raise InputError(
             f"card: default_domain is {default!r}, expected one of {', '.join(domains)}"
         )
-    try:
-        json.dumps(dict(entries))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"card: found an entry that JSON cannot hold ({error})") from error
 
 
 def render_card(card: Mapping[str, Any]) -> str:
@@ -70,29 +57,24 @@ def render_card(card: Mapping[str, Any]) -> str:
         _data(card["data"]),
         _errors(card["errors"]),
         _training(card["training"]),
-        _bullets("Versions", card["versions"].items()),
-        _bullets("Further entries", _further(card)),
+        parts.bullets("Versions", card["versions"]),
+        parts.bullets("Further entries", parts.further(card, ["default_domain"])),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _opening(card: Mapping[str, Any]) -> str:
     config = card["config"]
-    lines = [f"# {card['name']}", ""]
-    if "description" in card:
-        lines += [str(card["description"]).strip(), ""]
     what = "E(R, n), of the geometry and the excess electrons"
     if config["embedding"] == "potential":
         what = "Omega(R, Phi), of the geometry and the electrode potential"
-    lines += [
+    return parts.opening(
+        card,
         f"A PE-MACE force field for {', '.join(card['elements'])}: {what}. "
         f"Embedding `{config['embedding']}`, coupling `{config['coupling']}`, "
-        f"{_count(config['n_members'], 'committee member')}. Trained {card['created']}, format "
-        f"{card['format']}, weights sha256 `{card['sha256']}`.",
-        "",
-    ]
-    lines += [f"- {name}: {_text(card[name])}" for name in LEADING[1:] if name in card]
-    return "\n".join(lines).rstrip()
+        f"{_count(config['n_members'], 'committee member')}. Trained {card['created']}, "
+        + parts.weights_line(card),
+    )
 
 
 def _use(card: Mapping[str, Any]) -> str:
@@ -115,26 +97,19 @@ def _validity(card: Mapping[str, Any]) -> str:
     rows = [("all", card.get("potential_range"), card.get("electrons_per_area_range"))]
     rows += [(domain, found["potential"], found["electrons_per_area"])
              for domain, found in card["data"]["ranges"].items()]  # fmt: skip
-    table = [[name, _span(potential, "{:.2f}"), _span(density, "{:+.5f}")]
+    table = [[name, parts.span(potential, "{:.2f}"), parts.span(density, "{:+.5f}")]
              for name, potential, density in (rows if len(rows) > 2 else rows[:1])]  # fmt: skip
-    lines += _table(["domain", "Phi (V, absolute)", "n / A (e/A^2, n > 0 is more negative)"], table)
+    lines += parts.table(
+        ["domain", "Phi (V, absolute)", "n / A (e/A^2, n > 0 is more negative)"], table
+    )
     return "\n".join(lines)
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    split = data["split"]
-    geometries = split["geometries"]
-    lines = ["## Training data", ""]
-    lines += _table(["file", "sha256"], [[f["name"], f"`{f['sha256']}`"] for f in data["files"]])
-    frames = ", ".join(f"{count} {kind}" for kind, count in data["frames"].items())
-    lines += [
-        "",
-        f"Frames by config type: {frames}. Geometries: {geometries['train']} for training, "
-        f"{geometries['valid']} for validation, {geometries['test']} for the test; whole snapshots "
-        f"are held out (seed {split['seed']}).",
-    ]
-    if split["test_snapshots"]:
-        lines += ["", f"Test snapshots: {_names(split['test_snapshots'])}."]
+    lines = ["## Training data", "", *parts.file_table(data), "", parts.frames_and_split(data)]
+    snapshots = data["split"]["test_snapshots"]
+    if snapshots:
+        lines += ["", f"Test snapshots: {_names(snapshots)}."]
     return "\n".join(lines)
 
 
@@ -143,12 +118,7 @@ def _errors(errors: Mapping[str, Any]) -> str:
     by_type = errors.get("test") or {}
     if not by_type:
         return "\n".join([*lines, "Not measured: no snapshot was held out."])
-    columns = [c for c in _ERROR_COLUMNS if any(c[0] in found for found in by_type.values())]
-    rows = [
-        [kind, *(form.format(found[name]) if name in found else "" for name, _, form in columns)]
-        for kind, found in by_type.items()
-    ]
-    lines += _table(["config type", *(title for _, title, _ in columns)], rows)
+    lines += parts.error_table(by_type, _ERROR_COLUMNS)
     lines += ["", "The force response is the difference of the forces at two charges of one "
               "geometry; its relative error is 1 if nothing is learned."]  # fmt: skip
     return "\n".join(lines)
@@ -166,25 +136,6 @@ def _training(training: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def _further(card: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    shown = {*COMPUTED, *LEADING, "name", "default_domain", "reference"}
-    return [(name, value) for name, value in card.items() if name not in shown]
-
-
-def _bullets(title: str, entries: Iterable[tuple[str, Any]]) -> str:
-    lines = [f"- {name}: {_text(value)}" for name, value in entries]
-    return "\n".join([f"## {title}", "", *lines]) if lines else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
-
-
-def _span(values: Sequence[float] | None, form: str) -> str:
-    return "not labelled" if values is None else " to ".join(form.format(v) for v in values)
-
-
 def _names(names: Sequence[str]) -> str:
     more = f" and {len(names) - _FEW} more, listed in the JSON card" if len(names) > _FEW else ""
     return ", ".join(f"`{name}`" for name in names[:_FEW]) + more
@@ -193,9 +144,3 @@ def _names(names: Sequence[str]) -> str:
 def _count(number: int, noun: str) -> str:
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{number} {noun if number == 1 else plural}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_text(v) for v in value)
-    return json.dumps(value) if isinstance(value, dict) else str(value).strip()

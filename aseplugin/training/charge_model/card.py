@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.training import card_parts as parts
 
-COMPUTED = (
-    "format", "kind", "units", "config", "sha256", "created", "elements", "data", "errors",
-    "training", "versions", "potential_range", "electrons_per_area_range",
-)  # fmt: skip
-"""Entries that a training run fills in itself."""
-LEADING = ("description", "source", "doi", "citation", "licence", "method", "authors")
-"""Free entries that open the text, in this order."""
 _ERROR_COLUMNS = (
     ("frames", "frames", "{:.0f}"),
     ("charge_mae_e", "charges MAE (e)", "{:.4f}"),
@@ -34,23 +26,6 @@ _CHARGING = {
 }
 
 
-def check_free_entries(entries: Mapping[str, Any]) -> None:
-    """Check what the settings add to the card.
-
-    Raises
-    ------
-    InputError
-        If an entry would replace a computed one, or cannot be written as JSON.
-    """
-    for name in entries:
-        if name in COMPUTED:
-            raise InputError(f"card: found {name!r}, which training fills in, expected other names")
-    try:
-        json.dumps(dict(entries))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"card: found an entry that JSON cannot hold ({error})") from error
-
-
 def render_card(card: Mapping[str, Any]) -> str:
     """Text (Markdown) of a checkpoint's card.
 
@@ -59,7 +34,6 @@ def render_card(card: Mapping[str, Any]) -> str:
     card : mapping
         As `read_card` returns it.
     """
-    further = {*COMPUTED, *LEADING, "name", "reference"}
     sections = [
         _opening(card),
         "## Use\n\n    from voltase.aseplugin import SoftFQEq\n"
@@ -68,60 +42,43 @@ def render_card(card: Mapping[str, Any]) -> str:
         _data(card["data"]),
         _errors(card["errors"]),
         _training(card["training"]),
-        _bullets("Versions", card["versions"]),
-        _bullets("Further entries", {k: v for k, v in card.items() if k not in further}),
+        parts.bullets("Versions", card["versions"]),
+        parts.bullets("Further entries", parts.further(card)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _opening(card: Mapping[str, Any]) -> str:
     config = card["config"]
-    lines = [f"# {card['name']}", ""]
-    if "description" in card:
-        lines += [str(card["description"]).strip(), ""]
-    lines += [
+    return parts.opening(
+        card,
         f"A Soft-FQEq model for {', '.join(card['elements'])}: charges in soft fragments, energy "
         f"E(R, n). Features `{config['features']['kind']}`, electrode of "
         f"{', '.join(config['electrode_symbols'])}, counter charge on a plane "
-        f"{config['counter_height']:g} A above its middle. Trained {card['created']}, format "
-        f"{card['format']}, weights sha256 `{card['sha256']}`.",
-        "",
-    ]
-    lines += [f"- {name}: {_text(card[name])}" for name in LEADING[1:] if name in card]
-    return "\n".join(lines).rstrip()
+        f"{config['counter_height']:g} A above its middle. Trained {card['created']}, "
+        + parts.weights_line(card),
+    )
 
 
 def _validity(card: Mapping[str, Any]) -> str:
-    def span(name: str, form: str) -> str:
-        values = card.get(name)
-        return "not labelled" if values is None else " to ".join(form.format(v) for v in values)
-
+    potentials = parts.span(card.get("potential_range"), "{:.2f}")
+    densities = parts.span(card.get("electrons_per_area_range"), "{:+.5f}")
     return "\n".join([
         "## Range of the training labels",
         "",
         f"Reference: {card['reference']}.",
         "",
-        f"- Phi: {span('potential_range', '{:.2f}')} V, absolute",
-        f"- n / A: {span('electrons_per_area_range', '{:+.5f}')} e/A^2, n > 0 is more negative",
+        f"- Phi: {potentials} V, absolute",
+        f"- n / A: {densities} e/A^2, n > 0 is more negative",
     ])  # fmt: skip
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    split = data["split"]
-    geometries = split["geometries"]
-    frames = ", ".join(f"{count} {kind}" for kind, count in data["frames"].items())
-    lines = ["## Training data", ""]
-    lines += _table(["file", "sha256"], [[f["name"], f"`{f['sha256']}`"] for f in data["files"]])
-    lines += [
-        "",
-        f"Charges: `{data['charges']}`. {_CHARGING[data['charging']]}",
-        "",
-        f"Frames by config type: {frames}. Geometries: {geometries['train']} for training, "
-        f"{geometries['valid']} for validation, {geometries['test']} for the test; whole snapshots "
-        f"are held out (seed {split['seed']}).",
-    ]
-    if split["test_snapshots"]:
-        names = ", ".join(f"`{name}`" for name in split["test_snapshots"])
+    lines = ["## Training data", "", *parts.file_table(data), ""]
+    lines += [f"Charges: `{data['charges']}`. {_CHARGING[data['charging']]}", ""]
+    lines.append(parts.frames_and_split(data))
+    if data["split"]["test_snapshots"]:
+        names = ", ".join(f"`{name}`" for name in data["split"]["test_snapshots"])
         lines += ["", f"Test snapshots: {names}."]
     return "\n".join(lines)
 
@@ -131,12 +88,7 @@ def _errors(errors: Mapping[str, Any]) -> str:
     by_type = errors.get("test") or {}
     if not by_type:
         return "\n".join([*lines, "Not measured: no snapshot was held out."])
-    columns = [c for c in _ERROR_COLUMNS if any(c[0] in found for found in by_type.values())]
-    rows = [
-        [kind, *(form.format(found[name]) if name in found else "" for name, _, form in columns)]
-        for kind, found in by_type.items()
-    ]
-    lines += _table(["config type", *(title for _, title, _ in columns)], rows)
+    lines += parts.error_table(by_type, _ERROR_COLUMNS)
     for kind, found in by_type.items():
         elements = {name.split("_")[2]: value for name, value in found.items()
                     if name.startswith("charge_mae_") and name.count("_") == 3}  # fmt: skip
@@ -158,19 +110,3 @@ def _training(training: Mapping[str, Any]) -> str:
         f"{training['features_rate']:g} times as high, moving average of the weights "
         f"{training['ema_decay']:g}, seed {training['seed']}.",
     ])  # fmt: skip
-
-
-def _bullets(title: str, entries: Mapping[str, Any]) -> str:
-    lines = [f"- {name}: {_text(value)}" for name, value in entries.items()]
-    return "\n".join([f"## {title}", "", *lines]) if lines else ""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_text(v) for v in value)
-    return json.dumps(value) if isinstance(value, dict) else str(value).strip()

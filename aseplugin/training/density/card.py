@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.models.checkpoint import read_card
+from voltase.aseplugin.training import card_parts as parts
 
-COMPUTED = (
-    "format", "kind", "units", "config", "sha256", "created", "elements", "data", "errors",
-    "training", "versions", "potential_range", "electrons_per_area_range",
-)  # fmt: skip
-"""Entries that a training run fills in itself."""
 LEADING = ("source", "doi", "licence", "method", "do_not_use_for")
 _ERRORS = (
     ("geometries", "geometries held out", "{:.0f}"),
@@ -26,23 +20,6 @@ _ERRORS = (
      "{:.1f}"),
     ("largest_electrons_error", "largest error of the electron number (e)", "{:.1e}"),
 )  # fmt: skip
-
-
-def check_free_entries(entries: Mapping[str, Any]) -> None:
-    """Check what the settings add to the card.
-
-    Raises
-    ------
-    InputError
-        If an entry would replace a computed one, or cannot be written as JSON.
-    """
-    for name in entries:
-        if name in COMPUTED:
-            raise InputError(f"card: found {name!r}, which training fills in, expected other names")
-    try:
-        json.dumps(dict(entries))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"card: found an entry that JSON cannot hold ({error})") from error
 
 
 def render_card(folder: Path, kind: str) -> str:
@@ -59,22 +36,19 @@ def render_card(folder: Path, kind: str) -> str:
 
 
 def _opening(card: Mapping[str, Any]) -> str:
-    lines = [f"# {card['name']}", ""]
-    if "description" in card:
-        lines += [str(card["description"]).strip(), ""]
-    lines += [
+    what = parts.opening(
+        card,
         f"A PE-EDP model for {', '.join(card['elements'])}: the electron density on a grid, of the "
         "geometry and the excess electrons or the electrode potential. Created "
-        f"{card['created']}, format {card['format']}, weights sha256 `{card['sha256']}`.",
-        "",
-    ]
-    lines += [f"- {name}: {str(card[name]).strip()}" for name in LEADING if name in card]
-    lines += [
+        f"{card['created']}, " + parts.weights_line(card),
+        LEADING,
+    )
+    return "\n".join([
+        what,
         "",
         "    from voltase.aseplugin import ElectronDensity",
         f'    grid = ElectronDensity("{card["name"]}").predict(atoms, potential=-0.5)',
-    ]
-    return "\n".join(lines)
+    ])  # fmt: skip
 
 
 def _validity(card: Mapping[str, Any]) -> str:
@@ -84,16 +58,17 @@ def _validity(card: Mapping[str, Any]) -> str:
         rows.append(["Phi (V, absolute)", f"{low:.2f} to {high:.2f}"])
     low, high = card["electrons_per_area_range"]
     rows.append(["n / A (e/A^2, n > 0 is more negative)", f"{low:+.5f} to {high:+.5f}"])
-    return "\n".join(["## Range of the training data", "", *table(["quantity", "range"], rows)])
+    return "\n".join(
+        ["## Range of the training data", "", *parts.table(["quantity", "range"], rows)]
+    )
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    lines = ["## Training data", ""]
-    lines += table(["file", "sha256"], [[f["name"], f"`{f['sha256']}`"] for f in data["files"]])
-    parts = ", ".join(f"{data['densities'][name]} densities of {len(names)} geometries for {name}"
+    lines = ["## Training data", "", *parts.file_table(data)]
+    sets = ", ".join(f"{data['densities'][name]} densities of {len(names)} geometries for {name}"
                       for name, names in data["geometries"].items() if names)  # fmt: skip
     held_out = ", ".join(f"`{name}`" for name in data["geometries"]["test"])
-    return "\n".join([*lines, "", f"{parts}. Held out: {held_out or 'none'}."])
+    return "\n".join([*lines, "", f"{sets}. Held out: {held_out or 'none'}."])
 
 
 def _errors(errors: Mapping[str, Any]) -> str:
@@ -104,7 +79,7 @@ def _errors(errors: Mapping[str, Any]) -> str:
     direct = errors.get("direct_fit", {})
     rows = [[title, form.format(found[name]), form.format(direct[name]) if name in direct else ""]
             for name, title, form in _ERRORS if name in found]  # fmt: skip
-    lines += table(["quantity", "model", "direct fit in the basis"], rows)
+    lines += parts.table(["quantity", "model", "direct fit in the basis"], rows)
     lines += ["", "The difference is that to the density of the same geometry nearest to n = 0. "
               "A model that learned nothing of the charge has 100 % there."]  # fmt: skip
     return "\n".join(lines)
@@ -120,9 +95,3 @@ def _training(card: Mapping[str, Any]) -> str:
         f"{training['ema_decay']:g}, seed {training['seed']}; frozen trunk of sha256 "
         f"`{training['trunk']}`.",
     ])  # fmt: skip
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
