@@ -184,8 +184,11 @@ class Reference:
         if self.temperature_K <= 0:
             raise InputError(f"temperature_K: got {self.temperature_K} K, expected more than 0 K")
         if (self.pH is None) == (self.name == "RHE"):
-            found = "no pH" if self.pH is None else f"pH={self.pH}"
-            raise InputError(f"pH: got {found} with reference {self.name}, it goes with RHE only")
+            if self.pH is None:
+                raise InputError("pH: got none with reference RHE, expected the electrolyte's")
+            raise InputError(
+                f"pH: got pH={self.pH} with reference {self.name}, it goes with RHE only"
+            )
         if self.pH is not None and not -2 <= self.pH <= 16:
             raise InputError(f"pH: got {self.pH}, expected -2 to 16")
         electrode = _ELECTRODES_VS_SHE.get(self.name)

@@ -228,6 +228,12 @@ def _parse_text(text: str) -> PotentialSchedule:
             f"potential: got {text!r}, expected a step number @N at every potential or at none"
         )
     values = tuple(parse_potential(potential) for potential, _, _ in jumps)
+    with_unit = sum("v" in potential.lower() for potential, _, _ in jumps)
+    if with_unit not in (0, len(parts)):
+        raise PotentialError(
+            f"potential: got {text!r}, expected a unit at every potential or at none; a decimal "
+            "point is a point"
+        )
     if marked:
         steps = tuple(_step_number("steps", step.strip()) for _, _, step in jumps)
         return PotentialSchedule("steps", values, steps)

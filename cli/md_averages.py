@@ -16,6 +16,9 @@ from voltase.aseplugin.statistics import BlockAverage, block_average
 # Methods that give n the fluctuations of an electrode in contact with a bath.
 FLUCTUATING = ("bonnet-otani", "thermopotentiostat")
 
+FEWEST_FOR_DRIFT = 20
+"""Rows of a log."""
+_SPREADS = ("forces_spread_eV_A", "Phi_spread_V")
 _AVERAGED = ("U_V", "n_e", "sigma_uC_cm2", "T_K")
 
 
@@ -68,7 +71,8 @@ def averages(log: RunLog, from_step: int) -> dict[str, Any]:
     -------
     dict
         ``from_step``, ``samples``; for each quantity ``mean``, ``error`` and
-        ``correlation_time_fs``; for n also ``variance`` and ``variance_error``, e^2. What the run
+        ``correlation_time_fs``; of the committee's spreads, where they are known, ``mean`` and
+        ``largest``; for n also ``variance`` and ``variance_error``, e^2. What the run
         is too short to tell is None.
     """
     late = log.since(from_step)
@@ -79,6 +83,11 @@ def averages(log: RunLog, from_step: int) -> dict[str, Any]:
     for name in _AVERAGED:
         if np.isfinite(late[name]).all():
             found[name] = _plain(block_average(late[name], spacing))
+    for name in _SPREADS:
+        values = late.columns.get(name, np.empty(0))
+        known = values[np.isfinite(values)]
+        if len(known):
+            found[name] = {"mean": float(known.mean()), "largest": float(known.max())}
     n = late["n_e"]
     variance = block_average((n - n.mean()) ** 2, spacing)
     found["n_e"] |= {"variance": variance.mean, "variance_error": _number(variance.error)}
@@ -102,8 +111,11 @@ def _number(value: float) -> float | None:
 
 
 def conserved_drift(log: RunLog, mobile_atoms: int) -> float | None:
-    """Slope of the conserved quantity, meV/atom/ps, over the whole log; atoms are mobile ones."""
-    if len(log) < 2:
+    """Slope of the conserved quantity, meV/atom/ps, over the whole log; atoms are mobile ones.
+
+    None for a log too short to have one.
+    """
+    if len(log) < FEWEST_FOR_DRIFT:
         return None
     per_atom = 1e3 * (log["conserved_eV"] - log["conserved_eV"][0]) / max(mobile_atoms, 1)
     return float(np.polyfit(1e-3 * log["time_fs"], per_atom, 1)[0])
@@ -130,8 +142,10 @@ def fluctuation_capacitance(
 
 def measured(mean: float, error: float | None, digits: int = 4) -> str:
     """A mean with its error, such as ``-4.512 +- 0.071``; the error has two digits."""
-    if error is None or math.isnan(error) or error == 0:
-        return f"{mean:.{digits}g} +- ?"
+    if error is None or math.isnan(error):
+        return f"{mean:.{digits}g} (too short a run for an error)"
+    if error == 0:
+        return f"{mean:.{digits}g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{mean:.{decimals}f} +- {error:.{decimals}f}"
 

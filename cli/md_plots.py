@@ -63,13 +63,16 @@ def plot_run(log: RunLog, labels: RunLabels) -> Figure:
     for panel, label, values, target in panels:
         _draw(panel, picoseconds, values, stride)
         if target is not None:
-            panel.plot(picoseconds[::stride], target[::stride], "--", color=_TARGET, lw=1.2)
+            panel.plot(picoseconds[::stride], target[::stride], "--", color=_TARGET, lw=1.2,
+                       label="target")  # fmt: skip
         panel.set_ylabel(label)
     _draw_conserved(axes[1, 1], picoseconds, log["conserved_eV"], labels.mobile_atoms, stride)
     for panel in axes.flat:
         _dress(panel)
         if labels.averaged_from_fs:
-            panel.axvspan(picoseconds[0], 1e-3 * labels.averaged_from_fs, color="0.94", zorder=0)
+            panel.axvspan(picoseconds[0], 1e-3 * labels.averaged_from_fs, color="0.94", zorder=0,
+                          label="not averaged")  # fmt: skip
+    axes[0, 1].legend(frameon=False, fontsize=8)
     for panel in axes[1]:
         panel.set_xlabel("time (ps)")
     return figure
@@ -124,7 +127,7 @@ def plot_series(
                              [slope.capacitance for slope in slopes],
                              [slope.error for slope in slopes], fmt="s", color=_SMOOTH,
                              label=r"$\Delta\sigma/\Delta U$", **style)  # fmt: skip
-    fluctuating = [point for point in points if np.isfinite(point.capacitance)]
+    fluctuating = [point for point in points if np.isfinite(point.capacitance_error)]
     if fluctuating:
         capacitance.errorbar([point.potential for point in fluctuating],
                              [point.capacitance for point in fluctuating],

@@ -1,5 +1,6 @@
 """What ``pe-md`` prints when a run is over."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ _QUANTITIES = {
     "sigma_uC_cm2": ("surface charge", "uC/cm2"),
     "T_K": ("temperature", "K"),
 }
+
+_SPREADS = (
+    ("forces_spread_eV_A", "committee, forces", "eV/A"),
+    ("Phi_spread_V", "committee, potential", "V"),
+)
 
 
 def run_report(status: str, settings: MDSettings, results: dict[str, Any], folder: Path) -> str:
@@ -59,9 +65,14 @@ def _average_rows(settings: MDSettings, results: dict[str, Any]) -> list[tuple[s
         if values["correlation_time_fs"] is not None:
             text += f"  (correlation time {values['correlation_time_fs']:.3g} fs)"
         rows.append((label, text))
+    for name, label, unit in _SPREADS:
+        if name in found:
+            spread = found[name]
+            rows.append((label, f"{spread['mean']:.2g} {unit}, at most {spread['largest']:.2g}"))
     area = results["system"]["area_A2"]
     if settings.method in FLUCTUATING and area is not None:
         value, error = fluctuation_capacitance(found["n_e"], settings.temp, area)
-        rows.append(("var(n)/kT", f"{measured(value, error)} uF/cm2"))
+        if math.isfinite(error):
+            rows.append(("var(n)/kT", f"{measured(value, error)} uF/cm2"))
     rows.append(("averaged from", f"step {found['from_step']} on, {found['samples']} samples"))
     return rows

@@ -177,13 +177,13 @@ class _Run:
         return (
             f"{system['formula']} ({system['atoms']} atoms, {system['mobile_atoms']} mobile), "
             f"{settings.method} at {settings.potential} ({self.dynamics.reference.label}), "
-            f"{settings.temp:g} K: {word}, into {self.folder}"
+            f"{settings.temp:g} K: {word} with momenta {system['momenta']}, into {self.folder}"
         )
 
     def _advance(self, stop: StopRequest) -> None:
         dynamics, last = self.dynamics, self.settings.steps
         began = time.perf_counter()
-        with progress_bar("step", None if self.quiet else last) as bar:
+        with progress_bar("step", last, shown=not self.quiet) as bar:
             shown = began
             for _ in dynamics.irun(max(last - dynamics.nsteps, 0)):
                 now = time.perf_counter()
@@ -247,7 +247,8 @@ class _Run:
         constant = self.dynamics.schedule.kind == "constant"
         first = self.settings.first_averaged_step * self.settings.timestep
         labels = RunLabels(
-            title=f"{self.facts['system']['formula']}, {self.settings.method}",
+            title=f"{self.facts['system']['formula']} with {Path(self.settings.model).name}, "
+            f"{self.settings.potential} ({self.dynamics.reference.label}), {self.settings.method}",
             reference=self.dynamics.reference.label,
             temperature_K=self.settings.temp,
             mobile_atoms=len(self.dynamics.ions.free),

@@ -15,6 +15,8 @@ from voltase.aseplugin.errors import VoltaseError
 BAD_INPUT = 2
 REFRESH = 0.1
 """Seconds between two pictures of a progress bar without a thread."""
+SAID_EVERY = 60.0
+"""Seconds between two lines on progress where there is no terminal."""
 INTERRUPTED = 130
 Bar = Callable[..., None]
 """Takes the number done and, by keyword, ``total`` and ``text``."""
@@ -101,7 +103,7 @@ def progress_bar(
     threads: bool = True,
     window: float = 30.0,
 ) -> Iterator[Bar]:
-    """Progress bar on a terminal; nothing elsewhere or in other processes than the first.
+    """Progress bar on a terminal, a line now and then elsewhere, from the first process only.
 
     Parameters
     ----------
@@ -129,6 +131,7 @@ def progress_bar(
 
     console = Console(stderr=True)
     shown = console.is_terminal
+    said = [time.monotonic()]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=not shown, auto_refresh=threads,
@@ -137,6 +140,11 @@ def progress_bar(
         last = [0.0]
 
         def update(done: float, total: float | None = None, text: str | None = None) -> None:
+            if not shown and time.monotonic() > said[0] + SAID_EVERY:
+                said[0] = time.monotonic()
+                last_one = progress.tasks[0].total if total is None else total
+                of = "" if last_one is None else f" of {last_one:g}"
+                say(f"{text or description}: {done:g}{of}")
             progress.update(task, completed=done, total=total, description=text or description)
             if not threads and shown and time.monotonic() > last[0] + REFRESH:
                 last[0] = time.monotonic()

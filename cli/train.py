@@ -34,6 +34,8 @@ RUN_KEYS = {
     "init": str | None,
     "restart": bool,
 }
+USELESS = 0.9
+"""Error of the forces over their size, above which a model has learned little."""
 FINISHED = {
     "finished": "finished",
     "no improvement": "stopped: no improvement of the validation errors",
@@ -176,6 +178,11 @@ def _run(run: "TrainingRun", stop: StopRequest, summary: RunSummary) -> bool:
                   errors=run.errors)  # fmt: skip
     for line in _error_lines(run.errors):
         say(line)
+    for kind, found in run.errors.items():
+        if found["force_rmse_meV_A"] > USELESS * found["force_rms_meV_A"]:
+            say(f"warning: {kind}: the error of the forces is {found['force_rmse_meV_A']:.0f} "
+                f"meV/A, their size {found['force_rms_meV_A']:.0f}: the model has learned little; "
+                "more steps (epochs, smaller batches) or more data may help")  # fmt: skip
     say(f'{FINISHED[outcome]}; the model is in {target}: PEMACE("{target}")')
     return True
 
@@ -183,6 +190,10 @@ def _run(run: "TrainingRun", stop: StopRequest, summary: RunSummary) -> bool:
 def _announce(run: "TrainingRun") -> None:
     facts = run.model_facts()
     split = run.split
+    wanted = run.config.training.epochs
+    if run.resumed and run.resumed_epoch >= wanted:
+        say(f"nothing to train: {run.resumed_epoch} epochs are done, {wanted} asked for")
+        return
     word = f"goes on after epoch {run.resumed_epoch}" if run.resumed else "starts"
     say(f"training {word}: {facts['weights']} weights; {len(split.train)} geometries to train on, "
         f"{len(split.valid)} for validation, {len(split.test)} for the test")  # fmt: skip

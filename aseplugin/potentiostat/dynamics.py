@@ -81,9 +81,8 @@ class ConstantPotentialMD:
     n_bounds : (float, float), optional
         Hard bounds on n, e; over a calculator without a training range 0.1 e/A^2 by default.
     allow_extrapolation : bool
-        Let n and the target leave the calculator's training ranges, with a logged warning; also
-        by the calculator's own ``allow_extrapolation``. The instantaneous potential is not held
-        to a range: it fluctuates by sqrt(kT/C).
+        Let n, the target and the instantaneous potential leave the calculator's training ranges,
+        with a logged warning; also by the calculator's own ``allow_extrapolation``.
     fix_com : bool
         Keep the centre of mass at rest, with 3 degrees of freedom less.
     area : float, optional
@@ -114,7 +113,7 @@ class ConstantPotentialMD:
         From a run, at not-a-number, an explosion, lost atoms or an error of the calculator's; a
         frame is saved and named.
     ExtrapolationError
-        If n or the target leaves its range.
+        If n, the target or the potential leaves its range.
     """
 
     def __init__(
@@ -167,9 +166,9 @@ class ConstantPotentialMD:
         self.checkpoint_interval = checkpoint_interval
         self.model = charged_model(atoms.calc)
         surface = electrode_area(atoms.calc, atoms) if area is None else area
-        limits = Limits.of(atoms.calc, surface, n_bounds, allow_extrapolation)
+        self.limits = Limits.of(atoms.calc, surface, n_bounds, allow_extrapolation)
         for value in self.schedule.values:
-            limits.check_potential(self.reference.to_absolute(value))
+            self.limits.check_potential(self.reference.to_absolute(value))
         self.ions = Ions(
             atoms, thermostat=thermostat, tau=tau, temperature_K=temperature_K,
             timestep=timestep, rng=self.rng, fix_com=fix_com,
@@ -179,7 +178,7 @@ class ConstantPotentialMD:
         context = RunContext(
             atoms=atoms,
             model=self.model,
-            limits=limits,
+            limits=self.limits,
             temperature_K=temperature_K,
             timestep=timestep,
             rng=self.rng,
@@ -355,6 +354,7 @@ class ConstantPotentialMD:
         self._guard(self.guards.check_confined(self.atoms), before)
         try:
             self.potentiostat.evaluate()
+            self.limits.check_potential(self.point.potential, "electrode_potential")
         except ExtrapolationError as error:
             frame = self._fail(before)
             raise ExtrapolationError(f"step {self.nsteps}: {error}; frame in {frame}") from error

@@ -111,12 +111,12 @@ class Limits:
                 f"{low:.6g} to {high:.6g} e for this area"
             )
 
-    def check_potential(self, phi: float) -> None:
-        """Raise :class:`ExtrapolationError` if a target Phi (absolute, V) is out of range."""
+    def check_potential(self, phi: float, name: str = "potential") -> None:
+        """Raise :class:`ExtrapolationError` if a Phi (absolute, V) is out of range."""
         low, high = self.potential_range
         if not low <= phi <= high:
             self._report(
-                f"potential: got {phi:.6g} V (absolute), expected the model's training range "
+                f"{name}: got {phi:.6g} V (absolute), expected the model's training range "
                 f"{low:.6g} to {high:.6g} V (absolute)"
             )
 

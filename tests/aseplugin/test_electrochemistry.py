@@ -221,7 +221,7 @@ def test_numpy_numbers_make_the_same_reference() -> None:
         (None, {}, "expected one of"),
         ("SHE", {"ph": 7}, "unknown option 'ph'"),
         ("SHE", {"name": "RHE"}, "unknown option 'name'"),
-        ("RHE", {}, "got no pH"),
+        ("RHE", {}, "got none with reference RHE"),
         ("SHE", {"pH": 7}, "it goes with RHE only"),
         ("RHE", {"pH": 77}, "expected -2 to 16"),
         ("RHE", {"pH": True}, "expected a number"),

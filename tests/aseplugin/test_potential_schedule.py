@@ -163,3 +163,13 @@ def test_an_empty_sequence_is_refused() -> None:
 def test_stored_schedules_that_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PotentialSchedule.from_dict(values)
+
+
+@pytest.mark.parametrize("text", ["-0,3V", "-0.5V,0,0.5", "0V@0,1@10", "1e-1,2e-1V"])
+def test_a_unit_stands_at_every_potential_or_at_none(text: str) -> None:
+    with pytest.raises(PotentialError, match=f"got {text!r}, expected a unit"):
+        parse_potential_schedule(text)
+
+
+def test_an_exponent_is_no_unit() -> None:
+    assert parse_potential_schedule("1e-1,0.2").values == (0.1, 0.2)

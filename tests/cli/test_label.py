@@ -99,7 +99,7 @@ def test_settings_from_a_file_and_exit_status(pe_label: Run) -> None:
         (["s.traj", *ENGINE, "--electrons", "0,,1"], "--electrons: got '0,,1'"),
         (["s.traj", *ENGINE, "--electrons", "9"], "--electrons: got 9 e for s.traj@0, expected at"),
         (["s.traj", *ENGINE, "--potential", "4.5V"], "did you mean reference='absolute'?"),
-        (["s.traj", *ENGINE, "--potential", "0V", "--reference", "rhe"], "--ph: got no pH"),
+        (["s.traj", *ENGINE, "--potential", "0V", "--reference", "rhe"], "--ph: got none"),
         (["s.traj", *ENGINE, "--potential", "0V", "--tolerance", "0"], "--tolerance: found 0 V"),
         (["s.traj", *ENGINE, "--electrons", "0", "--out", "s.traj"], "--out:"),
         (["s.traj", *ENGINE, "--electrons", "0", "--config", "c.yaml"], "unknown key 'kpts'"),

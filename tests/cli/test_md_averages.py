@@ -73,6 +73,20 @@ def test_a_short_run_has_no_error_rather_than_a_wrong_one() -> None:
     }
 
 
+def test_spreads_of_the_committee_where_they_are_known() -> None:
+    log = make_log(6, np.zeros(6))
+    assert "forces_spread_eV_A" not in averages(log, from_step=0)
+    log.columns["forces_spread_eV_A"] = np.array([np.nan, 0.1, 0.1, 0.4, 0.4, 0.2])
+    log.columns["Phi_spread_V"] = np.full(6, np.nan)
+    found = averages(log, from_step=0)
+    assert found["forces_spread_eV_A"] == {"mean": pytest.approx(0.24), "largest": 0.4}
+    assert "Phi_spread_V" not in found
+
+
+def test_no_drift_of_a_few_steps() -> None:
+    assert conserved_drift(make_log(19, np.zeros(19)), 4) is None
+
+
 def test_the_variance_of_n_at_fixed_positions_is_that_of_its_capacitance() -> None:
     # var(n) = kT C
     capacitance, area = 0.2, 50.0
@@ -109,9 +123,9 @@ def test_runs_of_a_series_are_independent_of_their_order_and_company() -> None:
     ("mean", "error", "expected"),
     [
         (-4.51234, 0.0713, "-4.512 +- 0.071"),
-        (0.31234, None, "0.3123 +- ?"),
+        (0.31234, None, "0.3123 (too short a run for an error)"),
         (331.0, 14.0, "331 +- 14"),
-        (2.0, math.nan, "2 +- ?"),
+        (2.0, math.nan, "2 (too short a run for an error)"),
     ],
 )
 def test_an_error_has_two_digits(mean: float, error: float | None, expected: str) -> None:

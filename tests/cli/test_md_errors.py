@@ -60,7 +60,7 @@ def assert_refused(result: Result, message: str) -> None:
         (["--potential", "0V:1V,2V"], "expected one form"),
         (["--potential", "0V", "--reference", "nhe"], "reference: got 'nhe'"),
         (["--potential", "0V", "--she-absolute", "-1"], "error: --she-absolute: got -1.0 V"),
-        (["--potential", "0V", "--reference", "rhe"], "error: --ph: got no pH"),
+        (["--potential", "0V", "--reference", "rhe"], "error: --ph: got none"),
         (["--potential", "0V", "--ph", "7"], "error: --ph: got pH=7.0 with reference SHE"),
         (["--potential", "0V", "--timestep", "0"], "--timestep: got 0.0, expected more than 0"),
         (["--potential", "0V", "--traj", "a/b.traj"], "--traj: got 'a/b.traj'"),

@@ -121,7 +121,7 @@ def test_a_run_from_settings_and_options(config: Settings, tmp_path: Path) -> No
 
     again = run(config(training__epochs=7), "--epochs", 2, "--seed", 3)
     assert again.exit_code == 0
-    assert "goes on after epoch 2" in again.stderr
+    assert "nothing to train: 2 epochs are done, 2 asked for" in again.stderr
     line = refusal(config(), "--channels", 5, "--seed", 3, "--epochs", 2)
     assert "model.backbone.channels = 4, expected 5" in line
     assert yaml.safe_load((out / "summary.yaml").read_text())["status"] == "finished"

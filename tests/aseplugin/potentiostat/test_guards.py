@@ -226,6 +226,25 @@ def test_training_range_of_the_potential(make_dynamics: Factory, make_atoms: Any
     make_dynamics("direct", atoms=atoms, potential="-0.5V", allow_extrapolation=True).run(1)
 
 
+def test_the_potential_of_a_frame_ends_a_run_outside_the_training_range(
+    make_dynamics: Factory, make_atoms: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    # At 330 K the potential swings by sqrt(kT/C), far more than this range, around its middle.
+    for allow in (False, True):
+        atoms = make_atoms()
+        atoms.calc.potential_range = (4.43, 4.45)
+        dynamics = make_dynamics(
+            "bonnet-otani", atoms=atoms, potential="0V", allow_extrapolation=allow
+        )
+        if allow:
+            dynamics.run(200)
+            assert caplog.text.count("electrode_potential: got") == 1
+            continue
+        message = r"^step \d+: electrode_potential: got .* training range 4\.43 to 4\.45 V"
+        with pytest.raises(ExtrapolationError, match=message):
+            dynamics.run(200)
+
+
 def test_range_per_area_needs_an_area(make_dynamics: Factory, make_atoms: Any) -> None:
     atoms = make_atoms()
     atoms.calc.excess_electrons_per_area_range = (-1.0, 1.0)
