@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("engine", "sjm", "both"), default="both")
     parser.add_argument("--potential", type=float, default=0.0, help="V vs SHE")
     parser.add_argument("--electrons", type=float, default=0.0, help="n at the start")
-    parser.add_argument("--tolerance", type=float, default=0.025, help="of a prediction, V")
+    parser.add_argument("--tolerance", type=float, default=0.03, help="of a prediction, V")
     parser.add_argument("--log", type=Path, default=Path("hydft_vs_sjm.txt"), help="of GPAW")
     args = parser.parse_args()
     start = relaxed(args.electrons)
