@@ -259,7 +259,14 @@ def pe_md(
             rich_help_panel=MACHINE,
         ),
     ] = None,
-    threads: options.Threads = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads; below 500 atoms one is as fast as several.",
+            show_default="1 below 500 atoms, else torch's choice",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(

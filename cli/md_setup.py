@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # TorchScript compiles a function anew after its first call, and rounds otherwise from then on.
 _WARM_UP_CALLS = 2
+FEWEST_FOR_THREADS = 500
+"""Atoms below which one thread is as fast as several."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ def set_up(settings: MDSettings, folder: Path) -> Setup:
     """
     # The structure first: its flaws are found sooner than the model is loaded.
     atoms = read_structure(settings.structure, settings.model)
-    calculator, settings = load_calculator(settings)
+    calculator, settings = load_calculator(settings, len(atoms))
     rng = np.random.default_rng(settings.seed)
     drawn = draw_momenta(atoms, settings.temp, rng)
     with named_as_options():
@@ -134,14 +136,15 @@ def set_up_restart(settings: MDSettings, folder: Path, sha256: str) -> Setup:
     """
     from voltase.aseplugin.potentiostat.checkpoint import read_checkpoint, unpack_atoms
 
-    calculator, settings = load_calculator(settings)
+    path = folder / CHECKPOINT
+    atoms = unpack_atoms(read_checkpoint(path)["atoms"])
+    calculator, settings = load_calculator(settings, len(atoms))
     if calculator.sha256 != sha256:
         raise InputError(
             f"--model: got {settings.model} with sha256 {calculator.sha256[:12]}, but the run "
             f"has {sha256[:12]}, which a restart cannot change"
         )
-    path = folder / CHECKPOINT
-    warm_up(calculator, unpack_atoms(read_checkpoint(path)["atoms"]))
+    warm_up(calculator, atoms)
     outputs = {"trajectory": folder / settings.traj, "logfile": folder / settings.log}
     dynamics = ConstantPotentialMD.from_checkpoint(path, calculator, **outputs, checkpoint=path)
     # A ramp refuses another length here.
@@ -156,14 +159,16 @@ def set_up_restart(settings: MDSettings, folder: Path, sha256: str) -> Setup:
     return Setup(dynamics, _settled(settings, dynamics), model_facts(calculator))
 
 
-def load_calculator(settings: MDSettings) -> "tuple[PEMACE, MDSettings]":
-    """The model, and the settings with the number of threads it runs on."""
+def load_calculator(settings: MDSettings, atoms: int) -> "tuple[PEMACE, MDSettings]":
+    """The model for a number of atoms, and the settings with the number of threads it runs on."""
     import torch
 
     from voltase.aseplugin.calculators.pemace import PEMACE
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    elif atoms < FEWEST_FOR_THREADS:
+        torch.set_num_threads(1)
     with named_as_options():
         calculator = PEMACE(
             settings.model,
