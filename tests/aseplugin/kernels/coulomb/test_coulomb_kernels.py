@@ -128,7 +128,7 @@ class HostBuild:
         library = folder / "libcoulomb.so"
         command = ["g++", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-std=c++14"]
         subprocess.run([*command, "-o", str(library), str(folder / "coulomb.cpp")], check=True)
-        self.library = ctypes.CDLL(str(library))
+        self.compiled = ctypes.CDLL(str(library))
 
     def call(self, name: str, *arguments: Any) -> None:
         converted = []
@@ -139,7 +139,7 @@ class HostBuild:
             else:
                 kind = ctypes.c_double if isinstance(value, float) else ctypes.c_longlong
                 converted.append(kind(value))
-        getattr(self.library, name)(*converted)
+        getattr(self.compiled, name)(*converted)
 
     def assemble(self, positions, pairs, width, alpha):
         n = len(pairs.first)
