@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voltase.aseplugin.errors import InputError
+from voltase.cli.loading import without_collection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,11 +104,12 @@ def png(figure: Figure) -> bytes:
 
 def load_drawing() -> None:
     """Load all that draws, fonts included: a second that each process would spend by itself."""
-    from matplotlib.figure import Figure
+    with without_collection():
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.0, 1.0), layout="constrained")
-    figure.subplots().legend([])
-    png(figure)
+        figure = Figure(figsize=(1.0, 1.0), layout="constrained")
+        figure.subplots().legend([])
+        png(figure)
 
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;

@@ -24,6 +24,7 @@ from voltase.cli.analyze_output import (
     write_tables,
     write_whole,
 )
+from voltase.cli.loading import without_collection
 from voltase.cli.summary import RunSummary
 from voltase.cli.terminal import progress_bar
 
@@ -56,12 +57,13 @@ def run_command(command: str, trajectory: Path, options: Mapping[str, Any]) -> s
     """
     folder = checked_folder(options["out"] or f"pe-analyze_{trajectory.name.partition('.')[0]}")
     with collected_warnings() as warnings:
-        universe = open_trajectory(trajectory, options)
-        given = {name: options[name] for name in options_of(command)}
-        analyses = build(command, universe, given, options["electrode"])
-        without = [name for name in COMMANDS[command].parts if name not in analyses]
-        analyses, left_out = keep_usable(analyses, frame_range(options))
-        left_out |= dict.fromkeys(without, "pairs: found no oxygen, expected water")
+        with without_collection():
+            universe = open_trajectory(trajectory, options)
+            given = {name: options[name] for name in options_of(command)}
+            analyses = build(command, universe, given, options["electrode"])
+            without = [name for name in COMMANDS[command].parts if name not in analyses]
+            analyses, left_out = keep_usable(analyses, frame_range(options))
+            left_out |= dict.fromkeys(without, "pairs: found no oxygen, expected water")
         several = len(COMMANDS[command].parts) > 1
         together = run_all(analyses, options, conclude=not several)
         header = make_header(trajectory, universe, together, options)
@@ -236,6 +238,7 @@ def write_results(
         # Statistics and figures take as long as a thousand frames.
         found = list(map_in_processes(write, names, workers))
     else:
+        load_drawing()
         found = [write(name) for name in names]
     return dict(zip(names, found, strict=True))
 
