@@ -17,8 +17,10 @@ from voltase.aseplugin.models.backbone import BackboneConfig
 from voltase.aseplugin.models.checkpoint import CARD, load_checkpoint, resolve_checkpoint
 from voltase.aseplugin.models.features import FeatureConfig
 from voltase.aseplugin.models.features.config import HIPNNConfig
+from voltase.aseplugin.models.pemace import PEMACEModel
 from voltase.aseplugin.models.softfqeq import SoftFQEqConfig, SoftFQEqModel
 from voltase.aseplugin.models.softfqeq.checkpoint import KIND, load_model
+from voltase.aseplugin.training.charge_model.energy_readout import energy_readout
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Start:
         Of a PE-MACE model.
     config : SoftFQEqConfig or None
         Of a Soft-FQEq model.
+    network : PEMACEModel or None
+        Whose energy is the first guess of the short-range energy.
     """
 
     kind: str
@@ -47,6 +51,7 @@ class Start:
     symbols: list[str]
     backbone: BackboneConfig | None = None
     config: SoftFQEqConfig | None = None
+    network: PEMACEModel | None = None
 
 
 def read_start(name: str) -> Start:
@@ -73,7 +78,8 @@ def read_start(name: str) -> Start:
             "'dipole'"
         )
     weights = {f"features.backbone.{k}": v for k, v in network.backbone.state_dict().items()}
-    return Start(kind, card, weights, network.config.symbols, backbone=network.config.backbone)
+    return Start(kind, card, weights, network.config.symbols, backbone=network.config.backbone,
+                 network=network)  # fmt: skip
 
 
 def resolve_model(given: dict[str, Any], symbols: Sequence[str], start: Start | None
@@ -159,11 +165,13 @@ def take_weights(model: SoftFQEqModel, start: Start) -> tuple[int, int]:
             f"{', '.join(model.config.symbols)}"
         )
     taken = total = 0
-    state = model.state_dict()
+    state, weights = model.state_dict(), dict(start.weights)
+    if start.network is not None:
+        weights |= energy_readout(start.network, model.config.hidden)
     with torch.no_grad():
         for name, value in state.items():
             total += value.numel()
-            source = start.weights.get(name)
+            source = weights.get(name)
             if source is not None and source.shape == value.shape:
                 value.copy_(source)
                 taken += value.numel()
