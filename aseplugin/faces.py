@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, covalent_radii
 
 from voltase.aseplugin.errors import InputError
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 MINIMUM_VACUUM = 6.0
 """Widest empty layer along the normal, in A, that does not count as vacuum."""
 CONTACT = 5.0
 """Distance in A from the electrode's outermost atom up to which an atom wets a face; a molecule
 that has evaporated does not."""
+BOND = 1.25
+"""Longest bond over the sum of the covalent radii."""
+LONGEST_BOND = 3.0
+"""In A, of an atom to the electrode's."""
 LARGEST_EXTENT = 1e4
 """In A, of a cell vector or of the positions; searches for neighbours count cells across it."""
 SMALLEST_AREA = 1e-3
@@ -118,6 +124,11 @@ def find_faces(atoms: Atoms, electrode_symbols: list[str]) -> Faces:
         # The mean, not the middle: one dissolved atom must not move it into the water.
         upper = heights >= heights[metal].mean()
     above, below = _wetted(heights, metal, upper)
+    if above and below:
+        # Not by the slab's own oxygen, unless there is nothing else.
+        whole = atoms.positions + np.outer(turns, atoms.cell.array[axis])
+        loose = ~metal & ~_bridging(atoms, whole, axis, heights, metal)
+        above, below = _wetted(heights, metal, upper, loose) if loose.any() else (above, below)
     has_vacuum = bool(gap > MINIMUM_VACUUM)
     if above and below and has_vacuum:
         inner = np.flatnonzero(metal)
@@ -142,15 +153,35 @@ def find_faces(atoms: Atoms, electrode_symbols: list[str]) -> Faces:
     )
 
 
-def _wetted(heights: Array, metal: npt.NDArray[np.bool_], upper: npt.NDArray[np.bool_]
+def _wetted(heights: Array, metal: Mask, upper: Mask, film: Mask | None = None
             ) -> tuple[bool, bool]:  # fmt: skip
-    """Whether the upper and the lower face are wetted."""
-    film = ~metal
+    """Whether the upper and the lower face are wetted, by a film or by all that is not metal."""
+    film = ~metal if film is None else film
     if metal.any():
         low, high = heights[metal].min() - CONTACT, heights[metal].max() + CONTACT
         near = film & (heights > low) & (heights < high)
         film = near if near.any() else film
     return bool((upper & film).any()), bool((~upper & film).any())
+
+
+def _bridging(atoms: Atoms, positions: Array, axis: int, heights: Array, metal: Mask) -> Mask:
+    """Atoms bonded to two or more of the metal's, of an oxide or adsorbed between.
+
+    The positions are those of one connected slab.
+    """
+    low, high = heights[metal].min() - LONGEST_BOND, heights[metal].max() + LONGEST_BOND
+    near = np.flatnonzero(~metal & (heights > low) & (heights < high))
+    along = np.delete(atoms.cell.array, axis, axis=0)
+    apart = positions[near][:, None] - positions[metal]
+    apart -= np.round(apart @ np.linalg.pinv(along)) @ along
+    radii = covalent_radii[atoms.numbers]
+    reach = BOND * (radii[near][:, None] + radii[metal])
+    count = np.zeros(len(near), dtype=np.int64)
+    for turns in product((-1, 0, 1), repeat=2):
+        count += (np.linalg.norm(apart + np.array(turns) @ along, axis=2) < reach).sum(1)
+    found = np.zeros(len(atoms), dtype=bool)
+    found[near[count > 1]] = True
+    return found
 
 
 def _normal_axis(atoms: Atoms) -> int:

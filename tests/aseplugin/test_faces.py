@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import fcc111
+from ase.build import add_adsorbate, fcc111
 
+from voltase.aseplugin import build_interface
 from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.faces import MINIMUM_VACUUM, find_faces
 from voltase.aseplugin.testing import pt111_water
@@ -34,6 +35,34 @@ def test_water_on_both_sides() -> None:
     assert faces.of_atom[12:18].tolist() == [0] * 6
     assert faces.of_atom[18:].tolist() == [1] * 9
     assert faces.inner.tolist() == list(range(12))
+
+
+def test_an_oxide_does_not_wet_itself() -> None:
+    atoms = build_interface("IrO2", "110", layers=2, waters=4, density=0.7, sweeps=20)
+    for shift in (0.0, 9.0):
+        moved = atoms.copy()
+        moved.pbc = True
+        moved.positions[:, 2] += shift
+        moved.wrap()
+        np.testing.assert_allclose(find_faces(moved, ["Ir"]).normals, [[0.0, 0.0, 1.0]])
+    turned = atoms.copy()
+    turned.rotate(180.0, "x", rotate_cell=True)
+    np.testing.assert_allclose(find_faces(turned, ["Ir"]).normals, [[0.0, 0.0, -1.0]], atol=1e-12)
+
+
+def test_an_oxide_between_two_films_has_two_faces() -> None:
+    atoms = build_interface("IrO2", "110", layers=3, waters=4, density=0.7, sweeps=20,
+                            water_on="both")  # fmt: skip
+    assert len(find_faces(atoms, ["Ir"]).normals) == 2
+
+
+def test_adsorbed_oxygen_alone_wets() -> None:
+    atoms = fcc111("Pt", (2, 2, 3), vacuum=8.0)
+    add_adsorbate(atoms, "O", 1.2, "fcc")
+    atoms.pbc = (True, True, False)
+    np.testing.assert_allclose(find_faces(atoms, METAL).normals, [[0.0, 0.0, 1.0]])
+    atoms.positions[:, 2] *= -1.0
+    np.testing.assert_allclose(find_faces(atoms, METAL).normals, [[0.0, 0.0, -1.0]])
 
 
 def test_slab_across_the_boundary() -> None:
