@@ -124,11 +124,14 @@ def find_faces(atoms: Atoms, electrode_symbols: list[str]) -> Faces:
         # The mean, not the middle: one dissolved atom must not move it into the water.
         upper = heights >= heights[metal].mean()
     above, below = _wetted(heights, metal, upper)
-    if above and below:
+    if metal.any() and above and below:
         # Not by the slab's own oxygen, unless there is nothing else.
-        whole = atoms.positions + np.outer(turns, atoms.cell.array[axis])
-        loose = ~metal & ~_bridging(atoms, whole, axis, heights, metal)
-        above, below = _wetted(heights, metal, upper, loose) if loose.any() else (above, below)
+        low, high = heights[metal].min() - LONGEST_BOND, heights[metal].max() + LONGEST_BOND
+        near = ~metal & (heights > low) & (heights < high)
+        if not all(_wetted(heights, metal, upper, ~metal & ~near)):
+            whole = atoms.positions + np.outer(turns, atoms.cell.array[axis])
+            loose = ~metal & ~_bridging(atoms, whole, axis, near, metal)
+            above, below = _wetted(heights, metal, upper, loose) if loose.any() else (above, below)
     has_vacuum = bool(gap > MINIMUM_VACUUM)
     if above and below and has_vacuum:
         inner = np.flatnonzero(metal)
@@ -159,18 +162,17 @@ def _wetted(heights: Array, metal: Mask, upper: Mask, film: Mask | None = None
     film = ~metal if film is None else film
     if metal.any():
         low, high = heights[metal].min() - CONTACT, heights[metal].max() + CONTACT
-        near = film & (heights > low) & (heights < high)
-        film = near if near.any() else film
+        within = film & (heights > low) & (heights < high)
+        film = within if within.any() else film
     return bool((upper & film).any()), bool((~upper & film).any())
 
 
-def _bridging(atoms: Atoms, positions: Array, axis: int, heights: Array, metal: Mask) -> Mask:
-    """Atoms bonded to two or more of the metal's, of an oxide or adsorbed between.
+def _bridging(atoms: Atoms, positions: Array, axis: int, candidates: Mask, metal: Mask) -> Mask:
+    """Candidates bonded to two or more of the metal's atoms: of an oxide, or adsorbed between.
 
     The positions are those of one connected slab.
     """
-    low, high = heights[metal].min() - LONGEST_BOND, heights[metal].max() + LONGEST_BOND
-    near = np.flatnonzero(~metal & (heights > low) & (heights < high))
+    near = np.flatnonzero(candidates)
     along = np.delete(atoms.cell.array, axis, axis=0)
     apart = positions[near][:, None] - positions[metal]
     apart -= np.round(apart @ np.linalg.pinv(along)) @ along

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from itertools import combinations_with_replacement
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ase.data import atomic_numbers, covalent_radii
 
@@ -13,6 +13,7 @@ from voltase.aseplugin.errors import InputError
 from voltase.aseplugin.models.backbone import BackboneConfig
 from voltase.aseplugin.models.features.config import FeatureConfig
 
+NetworkEnergy = Literal["short-range", "neutral"]
 HARDNESS = 4.0
 """First guess of the hardness J in eV/e^2, beyond the self-energy of the Gaussian."""
 WIDTHS = (0.45, 1.4)
@@ -51,6 +52,11 @@ class SoftFQEqConfig:
         Height in A of the plane of the counter charge above the middle of the electrode.
     atomic_energies : list of float
         In eV, one an element.
+    network_energy : {"short-range", "neutral"}
+        What the network's energy is. ``"short-range"`` (arXiv 2604.27910): what the charges'
+        energy leaves, E = E_network + E_charges. ``"neutral"``: the whole energy of the uncharged
+        cell without a field, to which the charges add what charge and field change. Charges and
+        potentials are the same functions of the readouts either way.
 
     Raises
     ------
@@ -70,6 +76,7 @@ class SoftFQEqConfig:
     train_widths: bool = False
     counter_height: float = 25.0
     atomic_energies: list[float] | None = None
+    network_energy: NetworkEnergy = "short-range"
 
     def __post_init__(self) -> None:
         for name in ("symbols", "electrode_symbols"):
@@ -80,6 +87,11 @@ class SoftFQEqConfig:
         if numbers != sorted(set(numbers)):
             raise InputError(
                 f"symbols: found {', '.join(self.symbols)}, expected ascending atomic numbers"
+            )
+        if self.network_energy not in get_args(NetworkEnergy):
+            raise InputError(
+                f"network_energy: found {self.network_energy!r}, expected 'short-range' or "
+                "'neutral'"
             )
         if self.hidden < 1:
             raise InputError(f"hidden: found {self.hidden}, expected 1 or more")

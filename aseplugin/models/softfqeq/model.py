@@ -80,7 +80,7 @@ class Readouts(NamedTuple):
     electronegativity, source_charge, hardness, width : Tensor (n_atoms,)
         eV/e, e, eV/e^2 and A.
     energy : Tensor ()
-        Short-range energy, eV, without the atoms' own.
+        The network's, eV, without the atoms' own; see `SoftFQEqConfig.network_energy`.
     bonds : Tensor (2, n_bonds)
         Pairs of atoms that may be bonded.
     order : Tensor (n_bonds,)
@@ -247,18 +247,27 @@ class SoftFQEqModel(nn.Module):
         self.check_state(structure, state)
         if total_charge is None:
             total_charge = structure.cell.new_tensor(-state.excess_electrons)
+        found = self._equilibrate(structure, readouts, state, solver, total_charge, tolerance)
+        uncharged = None
+        if self.config.network_energy == "neutral":
+            none, zero = ChargeState(), torch.zeros_like(total_charge)
+            uncharged = self._equilibrate(structure, readouts, none, solver, zero, tolerance).energy
+        return self.collect(structure, readouts, state, found, uncharged)
+
+    def _equilibrate(self, structure: Structure, readouts: Readouts, state: ChargeState,
+                     solver: SolverKind, total_charge: Tensor, tolerance: float
+                     ) -> FQEqSolution:  # fmt: skip
         potential = self.plane_potential(structure, state, total_charge)
-        found = solve_fqeq(
+        return solve_fqeq(
             structure.graph.positions, structure.cell, structure.pbc,
             readouts.electronegativity + potential, readouts.hardness, readouts.width,
             readouts.source_charge, readouts.bonds, readouts.order, total_charge, None, solver,
             charge_weights=self.source_weights(structure),
             bond_hardness=self.config.bond_hardness, tolerance=tolerance,
         )  # fmt: skip
-        return self.collect(structure, readouts, state, found)
 
     def collect(self, structure: Structure, readouts: Readouts, state: ChargeState,
-                found: FQEqSolution) -> Solution:  # fmt: skip
+                found: FQEqSolution, uncharged: Tensor | None = None) -> Solution:  # fmt: skip
         """What the equilibration found, with the plane's part of the potentials.
 
         Parameters
@@ -268,7 +277,12 @@ class SoftFQEqModel(nn.Module):
         state : ChargeState
         found : FQEqSolution
             With `plane_potential` in its electronegativities.
+        uncharged : Tensor (), optional
+            Energy of the charges without charge and field, where the network's has it already.
         """
+        energy = found.energy + readouts.energy
+        if uncharged is not None:
+            energy = energy - uncharged
         rise = self.rise(structure, state, found.charges)
         atoms = found.electrochemical_potential + rise
         potential = None
@@ -279,7 +293,7 @@ class SoftFQEqModel(nn.Module):
             membership=found.membership,
             fragment_potential=found.fragment_chemical_potentials + rise,
             atom_potential=atoms,
-            energy=found.energy + readouts.energy,
+            energy=energy,
             electrode_potential=potential,
         )
 

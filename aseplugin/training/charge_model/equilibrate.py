@@ -151,8 +151,8 @@ def equilibrate(model: SoftFQEqModel, structure: Structure, geometry: FixedGeome
         matrix = layout.dense(geometry.matrix + torch.diag(readouts.hardness), kappa, w)
         system = System(layout, coulomb, DenseSolver(matrix))
     weights = model.source_weights(structure)
-    found = []
-    for state in states:
+
+    def solve(state: ChargeState) -> FQEqSolution:
         total = positions.new_tensor(-state.excess_electrons)
         source = readouts.source_charge
         source = source + weights * (total - source.sum())
@@ -160,7 +160,7 @@ def equilibrate(model: SoftFQEqModel, structure: Structure, geometry: FixedGeome
         u = solve_system(system, layout.right_hand_side(chi, source), readouts.hardness, kappa, w)
         energy = stationary_energy(system, u, chi, source, readouts.hardness, kappa, w)
         q, _, m = layout.parts(u)
-        solution = FQEqSolution(
+        return FQEqSolution(
             charges=q,
             fragment_chemical_potentials=m[:-1],
             membership=fragments.membership,
@@ -169,5 +169,7 @@ def equilibrate(model: SoftFQEqModel, structure: Structure, geometry: FixedGeome
             canonical_energy=energy,
             total_charge=total,
         )
-        found.append(model.collect(structure, readouts, state, solution))
-    return found
+
+    neutral = model.config.network_energy == "neutral"
+    uncharged = solve(ChargeState()).energy if neutral else None
+    return [model.collect(structure, readouts, s, solve(s), uncharged) for s in states]

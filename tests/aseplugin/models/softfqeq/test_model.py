@@ -90,6 +90,47 @@ def test_the_potential_is_minus_the_slope_of_the_energy(
     assert float(phi.detach()) == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=1e-8)
 
 
+@pytest.fixture(scope="module")
+def neutral_model(fqeq_model: SoftFQEqModel) -> SoftFQEqModel:
+    """The same weights, where the network's energy is that of the uncharged cell."""
+    model = SoftFQEqModel(replace(fqeq_model.config, network_energy="neutral"))
+    model.set_precision(torch.float64)
+    model.load_state_dict(fqeq_model.state_dict())
+    return model
+
+
+def test_the_network_has_the_whole_energy_of_the_uncharged_cell(
+    fqeq_model: SoftFQEqModel, neutral_model: SoftFQEqModel, film: Atoms
+) -> None:
+    structure, leaves = structure_of(film, neutral_model).leaves(with_strain=False)
+    network = neutral_model(structure).energy
+    found, forces = solve(film, neutral_model, STATES[0])
+    assert float((found.energy - network).detach()) == pytest.approx(0.0, abs=1e-10)
+    (gradient,) = torch.autograd.grad(network, leaves)
+    torch.testing.assert_close(forces, -gradient, rtol=0.0, atol=1e-10)
+    before = energy_of(film, fqeq_model, STATES[0])
+    for state in STATES[1:]:
+        change = energy_of(film, neutral_model, state) - float(network.detach())
+        assert change == pytest.approx(energy_of(film, fqeq_model, state) - before, abs=1e-10)
+        same = [solve(film, model, state)[0] for model in (fqeq_model, neutral_model)]
+        torch.testing.assert_close(same[0].charges, same[1].charges, rtol=0.0, atol=1e-12)
+        torch.testing.assert_close(
+            same[0].electrode_potential, same[1].electrode_potential, rtol=0.0, atol=1e-12
+        )
+
+
+def test_its_forces_are_slopes_of_its_energy(neutral_model: SoftFQEqModel, film: Atoms) -> None:
+    _, forces = solve(film, neutral_model, STATES[3])
+    for atom, axis in ((0, 2), (len(film) - 2, 0)):
+        energies = []
+        for step in (1e-4, -1e-4):
+            moved = film.copy()
+            moved.positions[atom, axis] += step
+            energies.append(energy_of(moved, neutral_model, STATES[3]))
+        slope = (energies[0] - energies[1]) / 2e-4
+        assert float(forces[atom, axis]) == pytest.approx(-slope, abs=1e-6)
+
+
 @pytest.mark.parametrize("faces", [1, 2])
 def test_a_slab_and_its_counter_charge_are_a_capacitor(
     fqeq_model: SoftFQEqModel, faces: int

@@ -13,6 +13,7 @@ from ase.io import write
 from voltase.aseplugin import SoftFQEq
 from voltase.aseplugin.errors import CheckpointError, InputError
 from voltase.aseplugin.models.softfqeq import SoftFQEqModel
+from voltase.aseplugin.models.softfqeq.config import NetworkEnergy
 from voltase.aseplugin.training.charge_model.config import (
     ChargeDataConfig,
     ChargeLossWeights,
@@ -57,15 +58,19 @@ def test_frames_of_one_geometry_are_one_sample(samples: list[ChargeSample]) -> N
         assert all(state.excess_electrons == 0.0 for state in sample.states)
 
 
+@pytest.mark.parametrize("network_energy", ["short-range", "neutral"])
 def test_the_cached_interaction_gives_what_the_model_gives(
-    samples: list[ChargeSample], fqeq_model: SoftFQEqModel
+    samples: list[ChargeSample], fqeq_model: SoftFQEqModel, network_energy: NetworkEnergy
 ) -> None:
     sample = samples[0]
-    found = predict(fqeq_model, sample, geometry_of(fqeq_model, sample), [0, 1], True, False)
+    model = SoftFQEqModel(replace(fqeq_model.config, network_energy=network_energy))
+    model.set_precision(torch.float64)
+    model.load_state_dict(fqeq_model.state_dict())
+    found = predict(model, sample, geometry_of(model, sample), [0, 1], True, False)
     assert found.forces is not None
     for k in (0, 1):
         structure, leaves = sample.structure.leaves(with_strain=False)
-        expected = fqeq_model.solve(structure, fqeq_model(structure), sample.states[k])
+        expected = model.solve(structure, model(structure), sample.states[k])
         difference = found.solutions[k].charges - expected.charges
         assert float(difference.detach().abs().max()) < 1e-6
         assert float((found.solutions[k].energy - expected.energy).detach()) == pytest.approx(
