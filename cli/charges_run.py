@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from voltase.aseplugin.calculators.softfqeq import SoftFQEq
 
 Array = npt.NDArray[np.float64]
-NARROWEST = 1e-3
-"""Width of a bin in A below which the profile would be of a size beyond use."""
+NARROWEST, WIDEST = 1e-3, 100.0
+"""Widths of a bin in A beyond which the profile would be of no use."""
+MOST_ELECTRONS = 1e3
+"""Excess electrons, either way, that no slab has."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,15 @@ class ChargesSettings:
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.bin_width) and self.bin_width >= NARROWEST):
+        if not NARROWEST <= self.bin_width <= WIDEST:
             raise InputError(
-                f"--bin: got {self.bin_width:g}, expected a width of {NARROWEST:g} A or more"
+                f"--bin: got {self.bin_width:g}, expected a width of {NARROWEST:g} to {WIDEST:g} A"
             )
-        if self.electrons is not None and not np.isfinite(self.electrons):
-            raise InputError(f"--electrons: got {self.electrons}, expected a finite number")
+        if self.electrons is not None and not abs(self.electrons) <= MOST_ELECTRONS:
+            raise InputError(
+                f"--electrons: got {self.electrons:g}, expected {-MOST_ELECTRONS:g} to "
+                f"{MOST_ELECTRONS:g}"
+            )
         if self.potential is not None and (self.electrons is not None or self.plates):
             other = "--plates" if self.plates else "--electrons"
             raise InputError(f"--potential: got one and {other}, expected one of them")
@@ -294,6 +299,8 @@ def _labelled(frame: _Frame) -> Atoms:
     plain = (bool, int, float, str, np.bool_, np.number)
     atoms.info = {name: value for name, value in atoms.info.items() if isinstance(value, plain)}
     for name in ("charges", "electrochemical_potential", "fragments"):
+        # The frame may come with its own, of another shape.
+        atoms.arrays.pop(f"fqeq_{name}", None)
         atoms.set_array(f"fqeq_{name}", np.asarray(frame.results[name]))
     if "electrode_potential" in frame.results:
         atoms.info["fqeq_electrode_potential"] = frame.results["electrode_potential"]

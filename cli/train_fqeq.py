@@ -128,7 +128,10 @@ def _run(run: "ChargeTrainingRun", stop: StopRequest, summary: RunSummary) -> bo
 
 
 def _announce(run: "ChargeTrainingRun") -> None:
-    split = run.split
+    split, wanted = run.split, run.config.training.epochs
+    if run.resumed_epoch is not None and run.resumed_epoch >= wanted:
+        say(f"nothing to train: {run.resumed_epoch} epochs are done, {wanted} asked for")
+        return
     word = "starts" if run.resumed_epoch is None else f"goes on after epoch {run.resumed_epoch}"
     say(f"training {word}: {run.model_facts()['weights']} weights; {len(split.train)} geometries "
         f"to train on, {len(split.valid)} for validation, {len(split.test)} for the "

@@ -67,6 +67,18 @@ def test_charges_of_a_trajectory(model: Path, tmp_path: Path) -> None:
     assert "fragment: electrochemical potential spans" in result.output
 
 
+def test_a_frame_with_results_of_its_own(model: Path, tmp_path: Path) -> None:
+    atoms = frames()[0]
+    atoms.info = {}
+    atoms.set_array("fqeq_charges", np.zeros((len(atoms), 3)))
+    ase.io.write(tmp_path / "md.extxyz", atoms)
+    options = ["--model", str(model), "--out", str(tmp_path / "out"), "--no-global"]
+    result = CliRunner().invoke(charges, [str(tmp_path / "md.extxyz"), *options])
+    assert result.exit_code == 0, result.output
+    found = ase.io.read(tmp_path / "out" / "charges.extxyz").arrays["fqeq_charges"]
+    assert found.shape == (len(atoms),)
+
+
 def test_between_plates_the_atoms_are_neutral(model: Path, tmp_path: Path) -> None:
     ase.io.write(tmp_path / "md.traj", frames())
     options = ["--model", str(model), "--out", str(tmp_path / "out"), "--plates", "--no-global"]
@@ -84,10 +96,12 @@ def test_between_plates_the_atoms_are_neutral(model: Path, tmp_path: Path) -> No
     [
         ([], "TRAJ: got none"),
         (["none.traj"], "TRAJ: none.traj not found"),
-        (["md.traj", "--bin", "0"], "--bin: got 0, expected a width of 0.001 A or more"),
+        (["md.traj", "--bin", "0"], "--bin: got 0, expected a width of 0.001 to 100 A"),
         (["md.traj", "--bin", "-1"], "--bin: got -1"),
         (["md.traj", "--bin", "1e-12"], "--bin: got 1e-12"),
+        (["md.traj", "--bin", "1e9"], "--bin: got 1e+09"),
         (["md.traj", "--electrons", "nan"], "--electrons: got nan"),
+        (["md.traj", "--electrons", "1e10"], "--electrons: got 1e+10, expected -1000 to 1000"),
         (["md.traj", "--potential", "0V", "--electrons", "0.1"], "--potential: got one and"),
         (["md.traj", "--potential", "high"], "--potential: "),
         (["md.traj", "--reference", "SCE"], "--reference: got 'SCE' without --potential"),

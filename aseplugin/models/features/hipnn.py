@@ -13,6 +13,8 @@ from voltase.aseplugin.models.features.base import FeatureNetwork, NodeFeatures
 from voltase.aseplugin.models.features.config import HIPNNConfig
 from voltase.aseplugin.models.graph import Graph
 
+EXTRA = "_extra_state"
+
 
 class HIPNNFeatures(FeatureNetwork):
     """Scalars of all interaction blocks of a HIP-NN network (doi:10.1063/1.5011181).
@@ -49,6 +51,8 @@ class HIPNNFeatures(FeatureNetwork):
             n_input_features=self.n_elements,
         )
         self.width = config.channels * config.num_interactions
+        self.register_state_dict_post_hook(_drop_settings)
+        self.register_load_state_dict_pre_hook(_put_settings_back)
 
     def forward(self, graph: Graph) -> NodeFeatures:
         """See `FeatureNetwork.forward`."""
@@ -61,6 +65,19 @@ class HIPNNFeatures(FeatureNetwork):
             pairs.append(vectors)
         blocks = self.network(species, *pairs)
         return NodeFeatures(torch.cat(blocks[1:], dim=1))
+
+
+def _drop_settings(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leave out what hippynn keeps beside tensors: a constant, which a checkpoint cannot hold."""
+    for name in [n for n in state if n.startswith(prefix) and n.endswith(EXTRA)]:
+        del state[name]
+
+
+def _put_settings_back(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let each layer find its own constant again."""
+    for name, part in module.named_modules():
+        if type(part).get_extra_state is not nn.Module.get_extra_state:
+            state.setdefault(f"{prefix}{name}.{EXTRA}", part.get_extra_state())
 
 
 def _networks() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,12 @@ from voltase.aseplugin.training.frames import Frame
 LOG = logging.getLogger(__name__)
 ABOVE_WATER = 3.0
 """Height in A above the outermost atom from which labelled potentials are measured."""
+SMALL_SHIFT, LARGEST_SHIFT = 1e-3, 0.02
+"""Mean e an atom by which the charges of a frame miss its total: worth a word, and a mistake."""
+LARGEST_DENSITY = 0.1
+"""Of n on a face, e/A^2; its field would be 18 V/A."""
+LARGEST_POTENTIAL = 100.0
+"""Of a label, V."""
 
 
 @dataclass
@@ -55,9 +61,12 @@ def charge_samples(frames: Sequence[Frame], data: ChargeDataConfig, model: SoftF
     Raises
     ------
     InputError
-        If an element is unknown, charges cannot be used, or no frame has any.
+        If an element is unknown, charges or the electrode's state cannot be used, or no frame has
+        charges.
     """
-    samples = [_sample(labels, name, data, model) for name, labels in group_frames(frames)]
+    missed: dict[str, float] = {}
+    samples = [_sample(labels, name, data, model, missed) for name, labels in group_frames(frames)]
+    _warn_of_shifts(missed, len(frames), data.charges_key)
     if not any(bool(torch.isfinite(sample.charges).any()) for sample in samples):
         raise InputError(
             f"charges_key: found no frame with an array {data.charges_key!r} among {len(frames)}, "
@@ -66,10 +75,16 @@ def charge_samples(frames: Sequence[Frame], data: ChargeDataConfig, model: SoftF
     return samples
 
 
-def _sample(labels: list[Frame], snapshot: str, data: ChargeDataConfig, model: SoftFQEqConfig
-            ) -> ChargeSample:  # fmt: skip
+def _sample(labels: list[Frame], snapshot: str, data: ChargeDataConfig, model: SoftFQEqConfig,
+            missed: dict[str, float]) -> ChargeSample:  # fmt: skip
     first = labels[0]
     atoms = first.atoms
+    for frame in labels[1:]:
+        if not np.array_equal(frame.atoms.pbc, atoms.pbc):
+            raise InputError(
+                f"{frame.where}: found pbc {frame.atoms.pbc.tolist()}, expected that of the same "
+                f"geometry in {first.where}, {atoms.pbc.tolist()}"
+            )
     try:
         faces = faces_of(atoms, model.electrode_symbols)
         graph = build_graph(atoms, model, faces=faces).with_layout()
@@ -91,18 +106,25 @@ def _sample(labels: list[Frame], snapshot: str, data: ChargeDataConfig, model: S
         grand_energy=torch.tensor([f.grand_energy for f in labels], dtype=torch.float64),
         forces=torch.from_numpy(np.stack([frame.forces for frame in labels])),
         structure=structure,
-        charges=torch.from_numpy(np.stack([_charges(frame, data) for frame in labels])),
-        states=[_state(frame.electrons, structure, data, model, frame.where) for frame in labels],
+        charges=torch.from_numpy(np.stack([_charges(frame, data, missed) for frame in labels])),
+        states=[_state(frame, structure, data, model) for frame in labels],
     )
 
 
-def _charges(frame: Frame, data: ChargeDataConfig) -> np.ndarray:
-    """Charges of a frame (n_atoms,), shifted evenly to the cell's total charge; NaN if absent."""
+def _charges(frame: Frame, data: ChargeDataConfig, missed: dict[str, float]) -> np.ndarray:
+    """Charges of a frame (n_atoms,), shifted evenly to the cell's total charge; NaN if absent.
+
+    A frame of more than a small shift is noted in ``missed``, with the charge it has too much.
+    """
     atoms = frame.atoms
     found = atoms.arrays.get(data.charges_key)
     if found is None:
         return np.full(len(atoms), np.nan)
-    charges = np.asarray(found, dtype=np.float64)
+    try:
+        charges = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{frame.where}: {data.charges_key!r} are no numbers, expected charges in "
+                         "e") from None  # fmt: skip
     if charges.shape != (len(atoms),):
         raise InputError(
             f"{frame.where}: {data.charges_key!r} has shape {charges.shape}, expected "
@@ -110,26 +132,75 @@ def _charges(frame: Frame, data: ChargeDataConfig) -> np.ndarray:
         )
     if not np.isfinite(charges).all():
         raise InputError(f"{frame.where}: {data.charges_key!r} has values that are not finite")
-    charged = data.charging == "plane" and np.isfinite(frame.electrons)
-    total = -frame.electrons if charged else 0.0
+    total = _total(frame, data)
     missing = total - charges.sum()
-    if abs(missing) > 1e-3 * len(atoms):
-        LOG.warning("%s: the charges sum to %.3f e, expected %.3f e", frame.where, charges.sum(),
-                    total)  # fmt: skip
+    if abs(missing) > LARGEST_SHIFT * len(atoms):
+        raise InputError(
+            f"{frame.where}: {data.charges_key!r} sum to {charges.sum():.4g} e, expected "
+            f"{total:.4g} e with charging {data.charging!r}"
+        )
+    if abs(missing) > SMALL_SHIFT * len(atoms):
+        missed[frame.where] = -missing
     # What a code's partition leaves (of the order of 1e-5 e an atom) belongs to no atom.
     return charges + missing / len(atoms)
 
 
-def _state(electrons: float, structure: Structure, data: ChargeDataConfig, model: SoftFQEqConfig,
-           where: str) -> ChargeState:  # fmt: skip
-    n = 0.0 if np.isnan(electrons) else electrons
+def _total(frame: Frame, data: ChargeDataConfig) -> float:
+    """Charge of the atoms, e."""
+    charged = data.charging == "plane" and np.isfinite(frame.electrons)
+    return -frame.electrons if charged else 0.0
+
+
+def _warn_of_shifts(missed: Mapping[str, float], total: int, key: str) -> None:
+    """Say of how many frames the charges were shifted by more than a partition leaves."""
+    if missed:
+        worst = max(missed, key=lambda where: abs(missed[where]))
+        LOG.warning("charges_key: %r of %d frames out of %d miss the total charge, most those of "
+                    "%s by %.3f e; spread evenly over the atoms", key, len(missed), total, worst,
+                    missed[worst])  # fmt: skip
+
+
+def _state(frame: Frame, structure: Structure, data: ChargeDataConfig, model: SoftFQEqConfig
+           ) -> ChargeState:  # fmt: skip
+    _check_state(frame, structure, data, model)
+    n = 0.0 if np.isnan(frame.electrons) else frame.electrons
     height = _plane_height(structure, model) if structure.planes else None
     if data.charging == "plane":
         return ChargeState(n, counter_height=height)
     try:
         return ChargeState.between_plates(structure, n, height)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{frame.where}: {error}") from error
+
+
+def _check_state(frame: Frame, structure: Structure, data: ChargeDataConfig,
+                 model: SoftFQEqConfig) -> None:  # fmt: skip
+    """Refuse a charge that the model cannot give the frame, and labels of no electrode."""
+    n, phi, where = frame.electrons, frame.potential, frame.where
+    if np.isnan(n):
+        if np.isfinite(phi):
+            raise InputError(
+                f"{where}: found {data.potential_key!r} without {data.electrons_key!r}, expected "
+                "both or neither"
+            )
+        return
+    if n != 0.0 and not structure.planes and any(structure.pbc):
+        raise InputError(
+            f"{where}: found {n:g} in {data.electrons_key!r} in a periodic cell without a wetted "
+            f"face of {', '.join(model.electrode_symbols)} under vacuum, expected 0 (for a slab "
+            "with vacuum, set pbc to False along its normal)"
+        )
+    area = float(structure.graph.areas.sum())
+    if structure.planes and abs(n) > LARGEST_DENSITY * area:
+        raise InputError(
+            f"{where}: found {n:g} in {data.electrons_key!r} on {area:.1f} A^2, expected at most "
+            f"{LARGEST_DENSITY:g} e/A^2"
+        )
+    if abs(phi) > LARGEST_POTENTIAL:
+        raise InputError(
+            f"{where}: found {phi:g} V in {data.potential_key!r}, expected a potential within "
+            f"{LARGEST_POTENTIAL:g} V"
+        )
 
 
 def _plane_height(structure: Structure, model: SoftFQEqConfig) -> float:

@@ -128,6 +128,9 @@ def sample_loss(model: SoftFQEqModel, sample: ChargeSample, geometry: FixedGeome
         residual = float(difference.detach())
         shift = offsets.get(sample.config_type, residual)
         terms["energy"] = _huber((difference - shift).reshape(1), ENERGY_OUTLIER)
+    if not terms:
+        # No label of what is trained on: nothing to learn from.
+        return Loss(0.0 * found.solutions[0].energy, {}, residual)
     total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
     return Loss(total, {name: float(v.detach()) for name, v in terms.items()}, residual)
 

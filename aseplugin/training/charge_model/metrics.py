@@ -15,6 +15,8 @@ from voltase.aseplugin.training.charge_model.equilibrate import FixedGeometry
 from voltase.aseplugin.training.charge_model.losses import predict
 
 Array = npt.NDArray[np.float64]
+SMALLEST_CHANGE = 1e-6
+"""Mean change of a label, in e or V, below which there is no relative error of it."""
 
 
 @dataclass
@@ -130,7 +132,8 @@ class ChargeEvaluation:
 
 def _relative(label: Array, found: Array, name: str) -> dict[str, float]:
     known = np.isfinite(label) & np.isfinite(found)
-    if not known.any() or not np.abs(label[known]).mean() > 0.0:
+    # Labels that do not change differ by rounding alone, which is no scale for an error.
+    if not known.any() or np.abs(label[known]).mean() < SMALLEST_CHANGE:
         return {}
     label, found = label[known], found[known]
     return {

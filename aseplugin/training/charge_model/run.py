@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import atomic_numbers
+from safetensors import SafetensorError
 
-from voltase.aseplugin.errors import InputError
+from voltase.aseplugin.errors import CheckpointError, DynamicsError, InputError
 from voltase.aseplugin.models.allocator import keep_freed_memory
 from voltase.aseplugin.models.checkpoint import file_hash, read_card
 from voltase.aseplugin.models.softfqeq import SoftFQEqConfig, SoftFQEqModel
 from voltase.aseplugin.models.softfqeq.checkpoint import KIND, save_model
 from voltase.aseplugin.training.charge_model.card import render_card
+from voltase.aseplugin.training.charge_model.checks import (
+    check_height,
+    check_labels,
+    earlier_state,
+    held_out,
+)
 from voltase.aseplugin.training.charge_model.config import ChargeDataConfig, ChargeTrainingConfig
 from voltase.aseplugin.training.charge_model.dataset import ChargeSample, charge_samples
 from voltase.aseplugin.training.charge_model.first_guesses import set_first_guesses
@@ -31,10 +39,12 @@ from voltase.aseplugin.training.charge_model.model_setup import (
 )
 from voltase.aseplugin.training.charge_model.plots import plot_learning_curve, plot_parity
 from voltase.aseplugin.training.charge_model.trainer import ChargeTrainer, Outcome, Progress
-from voltase.aseplugin.training.dataset import EarlierSplit, split_samples
+from voltase.aseplugin.training.dataset import split_samples
 from voltase.aseplugin.training.frames import Frame, read_frames
 from voltase.aseplugin.training.resume import compare_configurations
-from voltase.aseplugin.training.state import forget, read_meta, read_metrics
+from voltase.aseplugin.training.run import MOST_THREADS
+from voltase.aseplugin.training.settings_checks import check_config_types
+from voltase.aseplugin.training.state import forget, read_metrics
 from voltase.aseplugin.versions import installed_versions
 
 LOG = logging.getLogger(__name__)
@@ -106,33 +116,33 @@ class ChargeTrainingRun:
     def __init__(self, config: ChargeRunConfig) -> None:
         self.config = config
         self.folder = Path(config.out)
-        if not config.data.files:
-            raise InputError("files: found none, expected at least one file of frames")
+        self._check()
         if config.threads is not None:
-            if config.threads < 1:
-                raise InputError(f"threads: found {config.threads}, expected 1 or more")
             torch.set_num_threads(config.threads)
         keep_freed_memory()
+        start = None if config.init is None else read_start(config.init)
         frames = read_frames(config.data)
+        check_config_types(config.data, frames)
         self.frame_counts = Counter(frame.config_type for frame in frames)
         self.hashes = {name: file_hash(Path(name)) for name in config.data.files}
-        start = None if config.init is None else read_start(config.init)
         settings = resolve_model(config.model, _symbols(frames), start)
         samples = charge_samples(frames, config.data, settings)
         if "counter_height" not in config.model and (start is None or start.kind != KIND):
             settings.counter_height = _mean_height(samples, settings.counter_height)
+        check_height(samples, settings.counter_height)
         self.configuration = {
             "data": {**asdict(config.data), "files": list(self.hashes.values())},
             "model": settings.as_dict(),
             "training": asdict(config.training),
             "init": None if start is None else start.card["sha256"],
         }
-        meta = read_meta(self.folder) if config.restart else None
+        meta = earlier_state(self.folder) if config.restart else None
         self.resumed_epoch = None if meta is None else int(meta["epoch"])
         if meta is not None:
             compare_configurations(self.folder, meta.get("configuration"), self.configuration)
-        earlier = None if start is None else EarlierSplit.of_card(start.card)
+        earlier = None if start is None else held_out(start)
         self.split = split_samples(samples, config.data, earlier)
+        check_labels(self.split.train, config.data, config.training.loss)
         self.taken: tuple[int, int] | None = None
         self.errors: dict[str, dict[str, float]] = {}
         torch.manual_seed(config.training.seed)
@@ -146,9 +156,27 @@ class ChargeTrainingRun:
             typical = max(samples, key=lambda s: (len(s.graph.species.unique()), s.graph.n_atoms))
             model.features.calibrate(typical.graph)
         self.trainer = ChargeTrainer(model, self.split, config.training, self.folder,
-                                     self.configuration)  # fmt: skip
+                                     self.configuration, config.data.weights)  # fmt: skip
         if meta is None and (start is None or start.kind != KIND):
             self._guess()
+
+    def _check(self) -> None:
+        config = self.config
+        if not config.data.files:
+            raise InputError("files: found none, expected at least one file of frames")
+        try:
+            there = next(path for path in (self.folder, *self.folder.absolute().parents)
+                         if path.exists())  # fmt: skip
+        except OSError as error:
+            raise InputError(
+                f"out: {self.folder} cannot be made ({error.strerror}), expected a folder"
+            ) from error
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"out: {there} is no folder to write to, expected one")
+        if (self.folder / MODEL).exists() and not (self.folder / MODEL).is_dir():
+            raise InputError(f"out: {self.folder / MODEL} is a file, expected a folder or nothing")
+        if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
+            raise InputError(f"threads: found {config.threads}, expected 1 to {MOST_THREADS}")
 
     def _guess(self) -> None:
         train: Sequence[Any] = self.split.train
@@ -161,14 +189,21 @@ class ChargeTrainingRun:
     def train(self, progress: Progress | None = None,
               on_epoch: Callable[[dict[str, Any]], None] | None = None,
               stop: Callable[[], bool] = lambda: False) -> Outcome:  # fmt: skip
-        """Train; see `ChargeTrainer.run`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.config.restart:
-            forget(self.folder)
-        outcome = self.trainer.run(progress, on_epoch, stop, resume=self.config.restart)
-        records = read_metrics(self.folder)
-        if records:
-            plot_learning_curve(records, self.folder / "learning_curve.png")
+        """Train; see `ChargeTrainer.run`.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder cannot be written to, as on a full disk.
+        """
+        with _written(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.config.restart:
+                forget(self.folder)
+            outcome = self.trainer.run(progress, on_epoch, stop, resume=self.config.restart)
+            records = read_metrics(self.folder)
+            if records:
+                plot_learning_curve(records, self.folder / "learning_curve.png")
         return outcome
 
     def finish(self, stop: Callable[[], bool] = lambda: False) -> Path | None:
@@ -178,20 +213,33 @@ class ChargeTrainingRun:
         -------
         Path or None
             Folder of the checkpoint; None if asked to stop.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder cannot be written to.
+        DynamicsError
+            If a weight is not finite.
         """
+        if not all(bool(average.isfinite().all()) for average in self.trainer.average):
+            raise DynamicsError(
+                "training: weights are not finite, expected numbers; too high a learning_rate does "
+                "this", self.trainer.step
+            )  # fmt: skip
         evaluation = self.trainer.evaluate(self.split.test, stop)
         if evaluation is None:
             return None
         self.errors = evaluation.summary()
         target = self.folder / MODEL
-        with self.trainer.averaged_model() as model:
-            save_model(target, model, self.card())
-        text = render_card(read_card(target, KIND))
-        partial = target / "README.md.partial"
-        partial.write_text(text)
-        os.replace(partial, target / "README.md")
-        if evaluation.samples:
-            plot_parity(evaluation, self.folder / "parity.png")
+        with _written(self.folder):
+            with self.trainer.averaged_model() as model:
+                save_model(target, model, self.card())
+            text = render_card(read_card(target, KIND))
+            partial = target / "README.md.partial"
+            partial.write_text(text)
+            os.replace(partial, target / "README.md")
+            if evaluation.samples:
+                plot_parity(evaluation, self.folder / "parity.png")
         return target
 
     def resolved(self) -> dict[str, Any]:
@@ -253,6 +301,21 @@ class ChargeTrainingRun:
 def _symbols(frames: Sequence[Frame]) -> list[str]:
     found = {symbol for frame in frames for symbol in set(frame.atoms.get_chemical_symbols())}
     return sorted(found, key=lambda s: atomic_numbers[s])
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Name the folder that cannot be written to, and leave no half of a file in it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        for partial in (*folder.glob("*.partial"), *(folder / MODEL).glob("*.partial")):
+            with suppress(OSError):
+                partial.unlink()
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise CheckpointError(
+            f"out: {folder} cannot be written to ({reason}), expected a folder with room"
+        ) from error
 
 
 def _mean_height(samples: Sequence[ChargeSample], default: float) -> float:

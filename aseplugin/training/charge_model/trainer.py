@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -50,12 +50,17 @@ class ChargeTrainer:
         The state and ``metrics.jsonl`` go here.
     configuration : dict, optional
         Kept in the state, for a later run to compare with its own.
+    repeats : mapping, optional
+        Repetitions of a config type's geometries per epoch, 1 if absent.
     """
 
     def __init__(self, model: SoftFQEqModel, split: Split, config: ChargeTrainingConfig,
-                 folder: Path, configuration: dict[str, Any] | None = None) -> None:  # fmt: skip
+                 folder: Path, configuration: dict[str, Any] | None = None,
+                 repeats: Mapping[str, int] | None = None) -> None:  # fmt: skip
         self.model, self.split, self.config, self.folder = model, split, config, folder
         self.configuration = configuration
+        counts = [(repeats or {}).get(sample.config_type, 1) for sample in split.train]
+        self._order = np.repeat(np.arange(len(counts)), counts)
         self.with_forces = config.loss.forces > 0.0
         self.offsets: dict[str, float] = {}
         self.epoch = self.batch = self.step = 0
@@ -90,7 +95,7 @@ class ChargeTrainer:
         """Geometries of one epoch, each with two of its labels; the same for the same seed."""
         rng = np.random.default_rng([self.config.seed, epoch])
         planned = []
-        for index in rng.permutation(len(self.split.train)):
+        for index in rng.permutation(self._order):
             sample = cast(ChargeSample, self.split.train[index])
             count = len(sample.states)
             first = int(rng.integers(count))
@@ -120,7 +125,7 @@ class ChargeTrainer:
         Raises
         ------
         DynamicsError
-            If the loss is not finite.
+            If the loss or its gradient is not finite, or the charges have no solution.
         """
         if resume:
             self.resume()
@@ -175,17 +180,16 @@ class ChargeTrainer:
 
     def _update(self, sample: ChargeSample, labels: list[int], rate: float) -> Loss:
         self.optimizer.zero_grad(set_to_none=False)
-        loss = sample_loss(self.model, sample, self.geometry(sample), labels, self.config.loss,
-                           self.offsets, self.features(sample))  # fmt: skip
-        if not math.isfinite(float(loss.total.detach())):
-            raise DynamicsError(
-                f"training: loss is {float(loss.total.detach())} in step {self.step}", self.step
-            )
-        loss.total.backward()
+        with self._solvable():
+            loss = sample_loss(self.model, sample, self.geometry(sample), labels, self.config.loss,
+                               self.offsets, self.features(sample))  # fmt: skip
+            self._require_finite("the loss", float(loss.total.detach()))
+            loss.total.backward()
         if loss.residual is not None:
             offset = self.offsets.setdefault(sample.config_type, loss.residual)
             self.offsets[sample.config_type] = offset + OFFSET_RATE * (loss.residual - offset)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self._require_finite("the norm of its gradient", float(norm))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
@@ -194,6 +198,27 @@ class ChargeTrainer:
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1.0 - decay)
         return loss
+
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise DynamicsError(
+                f"training: {what} is {value} in step {self.step}, expected a finite number; "
+                "unusable labels or too high a learning_rate do this", self.step
+            )  # fmt: skip
+
+    @contextmanager
+    def _solvable(self) -> Iterator[None]:
+        """Name the step at which the charges have no solution."""
+        try:
+            yield
+        except RuntimeError as error:
+            # Of a singular matrix torch has two kinds of error, one of them no more than this.
+            if "linalg" not in str(error):
+                raise
+            raise DynamicsError(
+                f"training: the charges have no solution in step {self.step}, expected one; too "
+                "high a learning_rate does this", self.step
+            ) from error  # fmt: skip
 
     # -- what stays the same from step to step ----------------------------------------------------
     def geometry(self, sample: ChargeSample) -> FixedGeometry:
@@ -236,9 +261,10 @@ class ChargeTrainer:
             for sample in samples:
                 if stop():
                     return None
-                found.append(
-                    evaluate_sample(model, sample, self.geometry(sample), self.with_forces)
-                )
+                with self._solvable():
+                    found.append(
+                        evaluate_sample(model, sample, self.geometry(sample), self.with_forces)
+                    )
         return ChargeEvaluation(self.model.config.symbols, found)
 
     # -- state ------------------------------------------------------------------------------------

@@ -38,8 +38,10 @@ class Targets:
         self.middle = middle
         self.others = torch.tensor([k for k in range(len(self.best)) if k != middle],
                                    dtype=torch.int64)  # fmt: skip
+        several = len(self.best) > 1
+        self.response_gram = torch.from_numpy(equations.response_gram) if several else self.gram
         change = self.best[self.others] - self.best[middle]
-        self.size = _square(change, self.gram)
+        self.size = _square(change, self.response_gram)
         self.profile = torch.from_numpy(
             equations.profiles[self.others.numpy()] - equations.profiles[middle]
         )
@@ -85,7 +87,7 @@ def errors_of(found: Tensor, targets: Targets) -> Errors:
     planar = (predicted - targets.profile).square().sum(1) / targets.profile.square().sum(1)
     return Errors(
         density=density + targets.floor,
-        difference=_square(change, targets.gram) / targets.size,
+        difference=_square(change, targets.response_gram) / targets.size,
         planar=planar,
     )
 

@@ -29,6 +29,8 @@ Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
 FLOOR = 0.02
 """Density in e/A^3 below which a point counts no more than one with this density."""
+RESPONSE_FLOOR = 0.3
+"""Difference, over its mean, below which a point counts no more than one with this difference."""
 RIDGE = 1e-6
 """Of the direct fit, in units of the mean diagonal element of G."""
 NEGLIGIBLE = 20.0
@@ -47,6 +49,8 @@ class NormalEquations:
     ----------
     gram : ndarray (n, n)
         G, of the channels' coefficients; its unit makes an error of the whole density one.
+    response_gram : ndarray (n, n)
+        The same for differences to the frame nearest to n = 0, in any unit; empty for one frame.
     best : ndarray (k, n)
         c*: a ridge fit to each density.
     residual : ndarray (k, n)
@@ -68,6 +72,7 @@ class NormalEquations:
     """
 
     gram: Single
+    response_gram: Single
     best: Array
     residual: Array
     floor: Array
@@ -125,7 +130,8 @@ def _key(geometry: Geometry, basis: GaussianBasis) -> str:
     content = hashlib.sha256()
     for frame in geometry.frames:
         content.update(frame.values().tobytes())
-    return geometry.key(f"{basis.to_dict()} {FLOOR} {RIDGE} {content.hexdigest()}")
+    settings = f"{basis.to_dict()} {FLOOR} {RESPONSE_FLOOR} {RIDGE}"
+    return geometry.key(f"{settings} {content.hexdigest()}")
 
 
 def _compute(geometry: Geometry, basis: GaussianBasis, channels: dict[int, Channels],
@@ -137,9 +143,11 @@ def _compute(geometry: Geometry, basis: GaussianBasis, channels: dict[int, Chann
     weight = 1.0 / (np.abs(densities[middle]) + FLOOR)
     # In units in which the error of no density at all would be one.
     weight /= float((weight * densities[middle] ** 2).sum())
+    response_weight = _response_weight(densities, middle)
     rows = list(design_rows(geometry, basis, channels))
     size = rows[0][1].shape[1]
     gram = np.zeros((size, size))
+    response_gram = np.zeros((size, size) if len(frames) > 1 else (0, 0))
     projection = np.zeros((len(frames), size))
     planar = np.zeros((shape[2], size))
     for start, values in rows:
@@ -148,6 +156,9 @@ def _compute(geometry: Geometry, basis: GaussianBasis, channels: dict[int, Chann
         w = weight[start:stop]
         scaled = values * np.sqrt(w, dtype=np.float32)[:, None]
         gram += scaled.T @ scaled
+        if len(frames) > 1:
+            scaled = values * np.sqrt(response_weight[start:stop], dtype=np.float32)[:, None]
+            response_gram += scaled.T @ scaled
         projection += (densities[:, start:stop] * w) @ values
         heights = np.arange(start, stop) % shape[2]
         planar += (np.arange(shape[2])[:, None] == heights).astype(np.float32) @ values
@@ -165,6 +176,7 @@ def _compute(geometry: Geometry, basis: GaussianBasis, channels: dict[int, Chann
         difference_nmae = np.where(scale > 0.0, difference / scale, np.nan)
     return NormalEquations(
         gram=gram.astype(np.float32),
+        response_gram=response_gram.astype(np.float32),
         best=best,
         residual=best @ gram - projection,
         floor=(errors**2 * weight).sum(1),
@@ -175,6 +187,13 @@ def _compute(geometry: Geometry, basis: GaussianBasis, channels: dict[int, Chann
         nmae=np.abs(errors).sum(1) / total,
         difference_nmae=difference_nmae,
     )
+
+
+def _response_weight(densities: Array, middle: int) -> Array:
+    """Of a squared error of the differences between frames, at each point."""
+    size = np.abs(densities - densities[middle]).mean(0)
+    out: Array = 1.0 / (size + RESPONSE_FLOOR * size.mean() + np.finfo(float).tiny)
+    return out
 
 
 def design_rows(geometry: Geometry, basis: GaussianBasis, channels: dict[int, Channels]

@@ -1,6 +1,7 @@
 """Feature networks: what their scalars must not depend on, and that both kinds learn forces."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from voltase.aseplugin.models.features import (
 )
 from voltase.aseplugin.models.features import hipnn as hipnn_module
 from voltase.aseplugin.models.graph import Graph
-from voltase.aseplugin.models.softfqeq import SoftFQEqConfig
+from voltase.aseplugin.models.softfqeq import SoftFQEqConfig, SoftFQEqModel
+from voltase.aseplugin.models.softfqeq.checkpoint import load_model, save_model
 from voltase.aseplugin.structures import build_graph
 
 SYMBOLS = ["H", "O", "Pt"]
@@ -58,6 +60,18 @@ def test_features_do_not_depend_on_the_frame_of_reference(
         order = np.random.default_rng(0).permutation(len(interface))
         shuffled = net(graph(interface[order], config)).scalars
         assert float((shuffled - before[torch.from_numpy(order)]).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("config", KINDS)
+def test_a_model_comes_back_from_its_checkpoint(config: FeatureConfig, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    ranges = {"H-O": (1.25, 1.7), "O-Pt": (1.6, 2.6), "Pt-Pt": (3.0, 3.4), "H-Pt": (1.5, 2.0)}
+    model = SoftFQEqModel(SoftFQEqConfig(SYMBOLS, features=config, bond_ranges=ranges))
+    again, _ = load_model(str(save_model(tmp_path / "model", model, {})))
+    before, after = model.state_dict(), again.state_dict()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(value, after[name])
 
 
 @pytest.mark.parametrize("config", KINDS)

@@ -11,7 +11,7 @@ import torch
 from ase.io import write
 
 from voltase.aseplugin import SoftFQEq
-from voltase.aseplugin.errors import CheckpointError, InputError
+from voltase.aseplugin.errors import CheckpointError, DynamicsError, InputError
 from voltase.aseplugin.models.softfqeq import SoftFQEqModel
 from voltase.aseplugin.models.softfqeq.config import NetworkEnergy
 from voltase.aseplugin.training.charge_model.config import (
@@ -22,6 +22,7 @@ from voltase.aseplugin.training.charge_model.config import (
 from voltase.aseplugin.training.charge_model.dataset import ChargeSample, charge_samples
 from voltase.aseplugin.training.charge_model.equilibrate import FixedGeometry
 from voltase.aseplugin.training.charge_model.losses import predict, sample_loss
+from voltase.aseplugin.training.charge_model.metrics import ChargeErrors, ChargeEvaluation
 from voltase.aseplugin.training.charge_model.run import ChargeRunConfig, ChargeTrainingRun
 from voltase.aseplugin.training.frames import read_frames
 from voltase.aseplugin.training.state import read_metrics
@@ -175,3 +176,37 @@ def test_bad_charges_are_named(charge_frames: Path, tmp_path: Path) -> None:
     write(tmp_path / "bad.extxyz", atoms)
     with pytest.raises(InputError, match="charges_key: found no frame with an array"):
         ChargeTrainingRun(replace(config, data=data))
+
+
+def test_labels_that_do_not_change_have_no_relative_error() -> None:
+    """A plane between plates leaves the electrode's charge as it is, to rounding."""
+    electrode, zero = np.array([True, True]), np.zeros((2, 0, 3))
+    errors = ChargeErrors(
+        config_type="field", species=np.zeros(2, dtype=np.int64), electrode=electrode,
+        electrons=np.array([-0.1, 0.1]), charges=np.array([[0.1, -0.1], [0.1, -0.1 + 1e-16]]),
+        charges_found=np.array([[0.1, 0.0], [0.2, 0.0]]), potential=np.array([4.0, 5.0]),
+        potential_found=np.array([4.0, 4.5]), forces=zero, forces_found=zero,
+    )  # fmt: skip
+    found = ChargeEvaluation(["Pt"], [errors]).summary()["field"]
+    assert not any(name.startswith("electrode_response") for name in found)
+    assert found["potential_response_error"] == pytest.approx(0.5)
+
+
+def test_a_geometry_without_labels_teaches_nothing(
+    samples: list[ChargeSample], fqeq_model: SoftFQEqModel
+) -> None:
+    unknown = torch.full_like(samples[0].electrons, torch.nan)
+    sample = replace(samples[0], charges=torch.full_like(samples[0].charges, torch.nan),
+                     potential=unknown, energy=unknown)  # fmt: skip
+    loss = sample_loss(fqeq_model, sample, geometry_of(fqeq_model, sample), [0, 1],
+                       ChargeLossWeights(forces=0.0), {})  # fmt: skip
+    assert float(loss.total.detach()) == 0.0
+    assert loss.parts == {}
+
+
+def test_weights_that_are_not_finite_are_not_saved(charge_frames: Path, tmp_path: Path) -> None:
+    run = ChargeTrainingRun(run_config(charge_frames, tmp_path / "run", epochs=1))
+    run.trainer.average[0].fill_(float("inf"))
+    with pytest.raises(DynamicsError, match="training: weights are not finite"):
+        run.finish()
+    assert not (tmp_path / "run").exists()

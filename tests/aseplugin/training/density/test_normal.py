@@ -11,7 +11,12 @@ from ase.data import atomic_numbers
 from voltase.aseplugin.kernels.gaussian_density import evaluate
 from voltase.aseplugin.models.density.basis import Channels, element_channels
 from voltase.aseplugin.training.density.frames import Geometry, group_frames, read_frames
-from voltase.aseplugin.training.density.normal import FLOOR, NormalEquations, normal_equations
+from voltase.aseplugin.training.density.normal import (
+    FLOOR,
+    RESPONSE_FLOOR,
+    NormalEquations,
+    normal_equations,
+)
 from voltase.aseplugin.training.density.synthetic import SHELLS
 
 ROWS = {symbol: [(int(row[0]), row[1]) for row in rows] for symbol, rows in SHELLS.items()}
@@ -51,6 +56,22 @@ def test_the_form_is_the_weighted_error(geometry: Geometry, equations: NormalEqu
     assert found + equations.floor[1] == pytest.approx(expected, rel=1e-3)
     profile = (equations.planar @ c).astype(float)
     np.testing.assert_allclose(profile, values.mean((0, 1)), atol=1e-5)
+
+
+def test_the_form_of_the_difference_weighs_by_the_difference(
+    geometry: Geometry, equations: NormalEquations
+) -> None:
+    basis, channels = element_channels(ROWS)
+    rng = np.random.default_rng(1)
+    c = 0.1 * rng.normal(size=equations.best.shape[1])
+    atoms, frames = geometry.atoms, geometry.frames
+    values = evaluate(gaussians(geometry, channels, c), atoms.numbers, atoms.positions, basis,
+                      frames[0].cell, (True, True, False), frames[0].shape)  # fmt: skip
+    rho = np.stack([frame.values() for frame in frames])
+    middle = int(np.argmin(np.abs(geometry.electrons)))
+    size = np.abs(rho - rho[middle]).mean(0)
+    expected = (values**2 / (size + RESPONSE_FLOOR * size.mean())).sum()
+    assert c @ equations.response_gram @ c == pytest.approx(expected, rel=1e-3)
 
 
 def test_densities_in_the_basis_are_fitted(equations: NormalEquations) -> None:
