@@ -37,9 +37,6 @@ class SoftFQEqConfig:
     features : FeatureConfig
     hidden : int
         Width of the readouts' hidden layers.
-    energy_hidden : int, optional
-        The same of the energy's; that of the others if None. A first guess by PE-MACE's energy
-        needs as many as its readout has.
     bond_ranges : dict
         For pairs of elements, "H-O" in alphabetical order, the distances in A up to which a pair
         is bonded and from which it is not, before the network has its say. By covalent radii where
@@ -71,7 +68,6 @@ class SoftFQEqConfig:
     electrode_symbols: list[str] = field(default_factory=lambda: ["Pt"])
     features: FeatureConfig = field(default_factory=FeatureConfig)
     hidden: int = 64
-    energy_hidden: int | None = None
     bond_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     bond_hardness: float = 10.0
     hardness: dict[str, float] = field(default_factory=dict)
@@ -97,10 +93,8 @@ class SoftFQEqConfig:
                 f"network_energy: found {self.network_energy!r}, expected 'short-range' or "
                 "'neutral'"
             )
-        for name in ("hidden", "energy_hidden"):
-            width = getattr(self, name)
-            if width is not None and width < 1:
-                raise InputError(f"{name}: found {width}, expected 1 or more")
+        if self.hidden < 1:
+            raise InputError(f"hidden: found {self.hidden}, expected 1 or more")
         for name in ("bond_hardness", "counter_height"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):

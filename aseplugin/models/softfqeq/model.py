@@ -125,7 +125,7 @@ class SoftFQEqModel(nn.Module):
         charges = [config.charge.get(symbol, 0.0) for symbol in symbols]
         self.electronegativity = AtomReadout(width, hidden, zeros, POTENTIAL_SCALE)
         self.source_charge = AtomReadout(width, hidden, charges, CHARGE_SCALE)
-        self.energy = AtomReadout(width, config.energy_hidden or hidden, zeros, ENERGY_SCALE)
+        self.energy = AtomReadout(width, hidden, zeros, ENERGY_SCALE)
         self.connectivity = PairReadout(width, hidden // 2 or 1, LEARNED_SCORE)
         self.log_hardness = nn.Parameter(torch.tensor(config.first_hardness()).log())
         self.log_width = nn.Parameter(

@@ -50,12 +50,15 @@ def render_card(card: Mapping[str, Any]) -> str:
 
 def _opening(card: Mapping[str, Any]) -> str:
     config = card["config"]
+    energy = ""
+    if config.get("network_energy") == "neutral":
+        energy = "The network's energy is that of the uncharged cell without a field. "
     return parts.opening(
         card,
         f"A Soft-FQEq model for {', '.join(card['elements'])}: charges in soft fragments, energy "
         f"E(R, n). Features `{config['features']['kind']}`, electrode of "
         f"{', '.join(config['electrode_symbols'])}, counter charge on a plane "
-        f"{config['counter_height']:g} A above its middle. Trained {card['created']}, "
+        f"{config['counter_height']:g} A above its middle. {energy}Trained {card['created']}, "
         + parts.weights_line(card),
     )
 

@@ -272,8 +272,7 @@ def take_weights(model: SoftFQEqModel, start: Start) -> tuple[int, int]:
     taken = total = 0
     state, weights = model.state_dict(), dict(start.weights)
     if start.network is not None:
-        config = model.config
-        weights |= energy_readout(start.network, config.energy_hidden or config.hidden)
+        weights |= energy_readout(start.network, model.config.hidden)
     with torch.no_grad():
         for name, value in state.items():
             total += value.numel()

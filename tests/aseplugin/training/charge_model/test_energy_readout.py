@@ -36,8 +36,7 @@ def test_the_short_range_energy_is_that_of_the_network() -> None:
         SoftFQEqConfig(
             symbols=CONFIG.symbols,
             features=FeatureConfig("mace", mace=BACKBONE),
-            hidden=8,
-            energy_hidden=70,
+            hidden=70,
             bond_ranges={"Pt-Pt": (3.2, 3.6)},
         )
     ).double()
