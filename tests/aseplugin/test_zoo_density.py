@@ -47,4 +47,4 @@ def test_a_density_of_the_bundled_interface() -> None:
     inside = z < metal.max() - 4.5
     assert np.abs(change[inside]).sum() < 0.05 * np.abs(change).sum()
     with pytest.raises(ExtrapolationError, match="as in training"):
-        model.predict(atoms, potential=-2.9)
+        model.predict(atoms, excess_electrons=4.0)
