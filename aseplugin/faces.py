@@ -123,15 +123,7 @@ def find_faces(atoms: Atoms, electrode_symbols: list[str]) -> Faces:
     if metal.any():
         # The mean, not the middle: one dissolved atom must not move it into the water.
         upper = heights >= heights[metal].mean()
-    above, below = _wetted(heights, metal, upper)
-    if metal.any() and above and below:
-        # Not by the slab's own oxygen, unless there is nothing else.
-        low, high = heights[metal].min() - LONGEST_BOND, heights[metal].max() + LONGEST_BOND
-        near = ~metal & (heights > low) & (heights < high)
-        if not all(_wetted(heights, metal, upper, ~metal & ~near)):
-            whole = atoms.positions + np.outer(turns, atoms.cell.array[axis])
-            loose = ~metal & ~_bridging(atoms, whole, axis, near, metal)
-            above, below = _wetted(heights, metal, upper, loose) if loose.any() else (above, below)
+    above, below = _wet_sides(atoms, axis, heights, turns, metal, upper)
     has_vacuum = bool(gap > MINIMUM_VACUUM)
     if above and below and has_vacuum:
         inner = np.flatnonzero(metal)
@@ -154,6 +146,24 @@ def find_faces(atoms: Atoms, electrode_symbols: list[str]) -> Faces:
         inner=np.empty(0, dtype=np.int64),
         images=np.empty((0, 3)),
     )
+
+
+def _wet_sides(atoms: Atoms, axis: int, heights: Array, turns: Array, metal: Mask, upper: Mask
+               ) -> tuple[bool, bool]:  # fmt: skip
+    """Whether the upper and the lower face are wetted, by more than the slab's own oxygen.
+
+    Where there is nothing else, that oxygen counts.
+    """
+    sides = _wetted(heights, metal, upper)
+    if not (metal.any() and all(sides)):
+        return sides
+    low, high = heights[metal].min() - LONGEST_BOND, heights[metal].max() + LONGEST_BOND
+    near = ~metal & (heights > low) & (heights < high)
+    if all(_wetted(heights, metal, upper, ~metal & ~near)):
+        return sides
+    whole = atoms.positions + np.outer(turns, atoms.cell.array[axis])
+    loose = ~metal & ~_bridging(atoms, whole, axis, near, metal)
+    return _wetted(heights, metal, upper, loose) if loose.any() else sides
 
 
 def _wetted(heights: Array, metal: Mask, upper: Mask, film: Mask | None = None

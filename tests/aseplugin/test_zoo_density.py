@@ -46,5 +46,6 @@ def test_a_density_of_the_bundled_interface() -> None:
     metal = atoms.positions[atoms.numbers == 78, 2]
     inside = z < metal.max() - 4.5
     assert np.abs(change[inside]).sum() < 0.05 * np.abs(change).sum()
-    with pytest.raises(ExtrapolationError, match="as in training"):
-        model.predict(atoms, excess_electrons=4.0)
+    for beyond in ({"potential": 3.0}, {"excess_electrons": 4.0}):
+        with pytest.raises(ExtrapolationError, match="as in training"):
+            model.predict(atoms, **beyond)
