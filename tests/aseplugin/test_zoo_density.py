@@ -27,7 +27,9 @@ def test_the_card_is_complete_and_the_files_are_small(name: str) -> None:
     for key in ("nmae_percent", "difference_nmae_percent", "planar_error_percent"):
         assert card["errors"]["test"][key] > 0.0
     assert card["errors"]["test"]["largest_electrons_error"] < 1e-6
-    assert (ZOO / name / "README.md").is_file()
+    text = (ZOO / name / "README.md").read_text()
+    assert f"# {name}" in text
+    assert " ".join(card["selection"].split()) in text
     assert sum(path.stat().st_size for path in Path(ZOO / name).iterdir()) < 10e6
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from voltase.aseplugin.models.checkpoint import read_card
 from voltase.aseplugin.training import card_parts as parts
 
-LEADING = ("source", "doi", "licence", "method", "do_not_use_for")
+LEADING = ("source", "doi", "licence", "method", "do_not_use_for", "selection")
 _ERRORS = (
     ("geometries", "geometries held out", "{:.0f}"),
     ("densities", "their densities", "{:.0f}"),
